@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Build lrufs and run its tests. Stops at the first stage that fails; the last lines are ctest's summary.
+#   scripts/test.sh [--fast] [--no-asan] [--no-tsan] [--no-clang] [--sanitize] [--long] [CTEST ARGUMENTS]
+#
+# Stages: asan     AddressSanitizer and UBSan: unit, model, fault, format and concurrency tests, on a smaller budget
+#         tsan     ThreadSanitizer: concurrency tests
+#         clang    clang's thread safety analysis: libraries and program, no tests
+#         release  everything but the tests labelled long
+#
+#   --fast       the release stage alone
+#   --no-STAGE   leave a stage out
+#   --sanitize   sanitizer stages on the full budget (LRUFS_TEST_SCALE=1 rather than 0.2)
+#   --long       the tests labelled long, too (release stage)
+# Other arguments go to ctest in the release stage, as in: scripts/test.sh --fast -L unit
+# LRUFS_JOBS is the number of tests that run at a time (default 2).
+set -euo pipefail
+
+run_asan=1 run_tsan=1 run_clang=1 scale=${LRUFS_TEST_SCALE:-0.2}
+select=(-LE '^long$')
+arguments=()
+for argument in "$@"; do
+  case "$argument" in
+    --fast) run_asan=0 run_tsan=0 run_clang=0 ;;
+    --no-asan) run_asan=0 ;;
+    --no-tsan) run_tsan=0 ;;
+    --no-clang) run_clang=0 ;;
+    --sanitize) scale=1 ;;
+    --long) select=() ;;
+    -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    *) arguments+=("$argument") ;;
+  esac
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+jobs=${LRUFS_JOBS:-2}
+
+scripts/setup.sh
+
+# stage NAME: announces a stage, and closes the one before it.
+stage_name=
+stage_start=0
+finish_stage() {
+  if [[ -n $stage_name && ${CI:-} == true ]]; then
+    echo "== $stage_name: $((SECONDS - stage_start)) s"
+  fi
+}
+stage() {
+  finish_stage
+  stage_name=$1
+  stage_start=$SECONDS
+  echo "== $stage_name"
+}
+
+# build PRESET [OPTION...] [-- TARGET...]: configures and builds; shows the output only when it fails.
+build() {
+  local preset=$1 options=() log=build/$1.log
+  shift
+  while (( $# )) && [[ $1 != -- ]]; do options+=("$1"); shift; done
+  if (( $# )); then shift; fi
+  mkdir -p build
+  if ! { cmake --preset "$preset" "${options[@]}" &&
+         cmake --build --preset "$preset" ${1:+--target "$@"}; } > "$log" 2>&1; then
+    grep -E -A5 'error|Error|FAILED' "$log" | head -n 60 || true
+    tail -n 20 "$log"
+    echo "== $stage_name: the build failed (build/$preset.log)"
+    exit 1
+  fi
+  # GCC's doubtful warnings are no errors, but they are shown.
+  grep -E 'warning:' "$log" | sort -u | head -n 20 || true
+}
+
+run_ctest() {
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" --output-on-failure --parallel "$jobs" --no-tests=error "$@"
+}
+
+if (( run_asan )); then
+  stage asan
+  build asan -DLRUFS_TESTS=ON -- tests_unit tests_model tests_fault tests_format tests_concurrency
+  LRUFS_TEST_SCALE=$scale run_ctest asan -L '^(unit|model|fault|format|concurrency)$' -LE '^long$'
+fi
+
+if (( run_tsan )); then
+  stage tsan
+  build tsan -DLRUFS_TESTS=ON -- tests_concurrency
+  LRUFS_TEST_SCALE=$scale run_ctest tsan -L '^concurrency$' -LE '^long$'
+fi
+
+if (( run_clang )); then
+  stage clang
+  build clang
+fi
+
+stage release
+build release -DLRUFS_TESTS=ON
+if [[ ${CI:-} == true ]]; then echo "== release: built in $((SECONDS - stage_start)) s, all so far $SECONDS s"; fi
+run_ctest release "${select[@]}" "${arguments[@]}"
