@@ -1,0 +1,50 @@
+// The full check: reads every page that a state reaches and compares everything with everything: checksums, births and
+// order of the trees, entries against inodes, counts against what is counted, extents against each other, the LRU order
+// against the objects, and the free-space map against what is really in use. Changes nothing.
+//
+// Time grows with the number of objects (a few µs each); memory with the size of the file (a bit a page).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "store/error.h"
+#include "store/file_ops.h"
+#include "store/types.h"
+
+namespace lrufs::store {
+
+struct CheckFinding {
+  std::string message;   // what is wrong
+  std::string path;      // of the object concerned, "/a/b", if it is known
+  Ino ino = kNoIno;      // the object concerned, or kNoIno
+  PageNo page = kNoPage; // the page concerned, or kNoPage
+};
+
+struct CheckReport {
+  std::vector<CheckFinding> findings;
+  std::uint64_t suppressed = 0;  // findings beyond CheckOptions::max_findings
+  std::string opened_from;       // as Statistics::opened_from
+  std::uint64_t files = 0;
+  std::uint64_t directories = 0;
+  std::uint64_t orphans = 0;
+  std::uint64_t tree_pages = 0;
+  std::uint64_t content_pages = 0;
+  std::uint64_t space_pages = 0;  // of the free-space map and log
+  std::uint64_t used_pages = 0;   // what the free-space map says
+  [[nodiscard]] bool clean() const { return findings.empty(); }
+};
+
+struct CheckOptions {
+  bool from_checkpoint = false;  // the state of the last checkpoint
+  std::size_t max_findings = 1000;
+  std::shared_ptr<FileOps> file_ops;
+};
+
+// Checks a store that nobody has open for writing. An error (kBusy, kNotAStore, kCorrupt: not even the metas can be read, …)
+// means that no check was made.
+Result<CheckReport> check_file(const std::string& path, const CheckOptions& options = {});
+
+}  // namespace lrufs::store

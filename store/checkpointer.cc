@@ -1,0 +1,164 @@
+// Checkpoints, and the threads that do in the background what nobody should wait for.
+#include "store/store_impl.h"
+
+namespace lrufs::store {
+
+void StoreImpl::condense() {
+  auto retired = space_log_->condense(*space_);
+  if (!retired) return;  // too little space now; the log goes on
+  current_.txn = TxnId{raw(current_.txn) + 1};
+  current_.space = space_log_->roots();
+  encode_meta(current_, base + (kLiveMetaPage + raw(current_.txn) % 2) * kPageSize);
+  readers.publish(current_.txn, current_.roots);
+  for (const PageRun& run : *retired) space_->give_back(run);
+}
+
+Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
+  if (!internal) sync_calls_.fetch_add(1, std::memory_order_relaxed);
+  if (!clean && durable_txn_.load() >= raw(wanted)) return {};
+  const MutexLock lock(checkpoint_mutex_);
+  // Whoever held the lock before may have done it for us: many callers, one checkpoint.
+  if (!clean && durable_txn_.load() >= raw(wanted)) return {};
+  return run_checkpoint(clean);
+}
+
+Status StoreImpl::run_checkpoint(bool clean) {
+  const auto start = std::chrono::steady_clock::now();
+  Meta meta;
+  {
+    const MutexLock lock(writer_);
+    if (failed_.load()) {
+      const MutexLock failure_lock(failure_mutex_);
+      return fail(Code::kIo, failure_);
+    }
+    if (!dirty_ && !clean) return {};
+    if (space_log_->wants_condensing(*space_)) condense();
+    meta = current_;
+    meta.clean = clean;
+    space_->begin_checkpoint();
+    dirty_ = false;
+  }
+  const auto give_up = [&](const Error& error) -> Status {
+    {
+      const MutexLock lock(writer_);
+      space_->end_checkpoint(false);
+      dirty_ = true;
+    }
+    checkpoint_failures_.fetch_add(1, std::memory_order_relaxed);
+    fail_store(error);
+    return fail(Code::kIo, "the store could not be written to disk: " + describe(error), error.os_errno);
+  };
+  if (const Status synced = ops->sync_all(fd, base, mapped_bytes); !synced) return give_up(synced.error());
+  const int slot = 1 - durable_slot_;
+  const std::uint64_t offset = (kDurableMetaPage + static_cast<std::uint64_t>(slot)) * kPageSize;
+  encode_meta(meta, base + offset);
+  if (const Status synced = ops->sync_range(fd, base, offset, kPageSize); !synced) return give_up(synced.error());
+  durable_ = meta;
+  durable_slot_ = slot;
+  {
+    const MutexLock lock(writer_);
+    space_->end_checkpoint(true);
+    current_.durable_txn = meta.txn;
+    current_.durable_session = meta.session;
+    durable_txn_.store(raw(meta.txn));
+    room_changed_.notify_all();
+  }
+  checkpoints_.fetch_add(1, std::memory_order_relaxed);
+  checkpoint_us_.fetch_add(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                                          std::chrono::steady_clock::now() - start).count()),
+                           std::memory_order_relaxed);
+  return {};
+}
+
+// A failed write-back may have dropped dirty pages: nothing that was written since the last checkpoint can be trusted to
+// reach the disk, whatever later calls say. The store serves what it has and takes nothing more.
+void StoreImpl::fail_store(const Error& error) {
+  {
+    const MutexLock lock(failure_mutex_);
+    if (failure_.empty())
+      failure_ = "the store is read-only since a write to disk failed (" + describe(error) +
+                 "); unmount, look after the disk, and mount again";
+  }
+  if (!failed_.exchange(true)) event(Options::Severity::kError, "writing the store failed: " + describe(error));
+}
+
+void StoreImpl::start_background() {
+  if (!options.background || options.read_only) return;
+  checkpoint_thread_ = std::thread([this] { background(); });
+  evict_thread_ = std::thread([this] { evict_in_background(); });
+}
+
+void StoreImpl::stop_background() {
+  {
+    const MutexLock lock(background_mutex_);
+    stopping_ = true;
+    background_wake_.notify_all();
+  }
+  if (checkpoint_thread_.joinable()) checkpoint_thread_.join();
+  if (evict_thread_.joinable()) evict_thread_.join();
+}
+
+void StoreImpl::background() {
+  if (options.sync == Options::Sync::kUnmount) return;
+  auto next = std::chrono::steady_clock::now() + options.sync_interval;
+  for (;;) {
+    {
+      const MutexLock lock(background_mutex_);
+      while (!stopping_ && std::chrono::steady_clock::now() < next) background_wake_.wait_until(background_mutex_, next);
+      if (stopping_) return;
+    }
+    (void)checkpoint(readers.latest(), true, false);  // a failure is recorded and told
+    next = std::chrono::steady_clock::now() + options.sync_interval;
+  }
+}
+
+void StoreImpl::wake_background() {
+  if (!options.background) return;
+  bool wanted = touches.full();
+  if (!wanted) {
+    const MutexLock lock(writer_);
+    wanted = in_prospect() + orphan_pages_total_ < evict_start_;
+  }
+  if (!wanted) return;
+  const MutexLock lock(background_mutex_);
+  if (evict_wanted_) return;
+  evict_wanted_ = true;
+  background_wake_.notify_all();
+}
+
+// Evicts ahead of need, so that writers rarely wait.
+void StoreImpl::evict_in_background() {
+  for (;;) {
+    {
+      const MutexLock lock(background_mutex_);
+      while (!stopping_ && !evict_wanted_) background_wake_.wait(background_mutex_);
+      if (stopping_) return;
+      evict_wanted_ = false;
+    }
+    if (touches.full()) (void)flush_touches(TouchBatch::kMax);
+    for (;;) {
+      std::uint64_t missing = 0;
+      bool checkpoint_helps = false;
+      {
+        const MutexLock lock(writer_);
+        release_limbo();
+        const std::uint64_t prospect = in_prospect() + orphan_pages_total_;
+        missing = prospect < evict_stop_ ? evict_stop_ - prospect : 0;
+        checkpoint_helps = missing == 0 && space_->free() + growable() < evict_start_ && space_->pending() > 0;
+      }
+      {
+        const MutexLock lock(background_mutex_);
+        if (stopping_) return;
+      }
+      if (missing > 0) {
+        const auto evicted = evict_some(missing, 64);
+        if (evicted && *evicted) continue;
+      } else if (checkpoint_helps) {
+        (void)checkpoint(readers.latest(), true, false);
+      }
+      break;
+    }
+  }
+}
+
+}  // namespace lrufs::store

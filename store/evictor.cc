@@ -1,0 +1,207 @@
+// Which object goes next, and how it goes. The order is exact: the recency tree, the inodes that were never used since
+// their creation (their number is their place), and the touches that are still in memory are merged by sequence number.
+#include <algorithm>
+
+#include "store/store_impl.h"
+
+namespace lrufs::store {
+
+bool StoreImpl::is_protected(Ino ino) {
+  const MutexLock lock(protected_mutex_);
+  return protected_.contains(raw(ino));
+}
+
+namespace {
+
+// The next inode at or after the mark that is in the order by its number alone; moves the mark over the others.
+Result<std::optional<Inode>> at_scan_mark(Transaction& txn, const Pager& pager, const Roots& roots, std::uint64_t& mark,
+                                          std::optional<Inode>& to_list) {
+  Cursor cursor(pager, roots.names);
+  for (;;) {
+    LRUFS_TRY(cursor.seek(Key::inode(Ino{mark})));
+    if (!cursor.valid()) return std::nullopt;
+    const auto parts = split_key(cursor.key());
+    if (!parts) return fail(Code::kCorrupt, "a key of the namespace tree is damaged");
+    LRUFS_TRY_ASSIGN(const Inode inode, txn.view().inode(parts->owner));
+    const bool in_order = (inode.flags & (Inode::kListed | Inode::kOrphan)) == 0U && inode.ino != kRootIno &&
+                          !(inode.is_directory() && inode.entries > 0);
+    if (in_order && raw(inode.touched) <= raw(inode.ino)) return inode;
+    mark = raw(inode.ino) + 1;
+    if (in_order) {
+      // A directory that was used while it had entries: its place is that use.
+      to_list = inode;
+      return std::nullopt;
+    }
+  }
+}
+
+}  // namespace
+
+Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn) {
+  Transaction::State& s = state_of(txn);
+  std::size_t moved_protected = 0;
+  for (;;) {
+    std::optional<Victim> victim;
+    Cursor cursor(*pager, s.roots.recency);
+    LRUFS_TRY(cursor.first());
+    if (cursor.valid()) {
+      const auto key = split_recency_key(cursor.key());
+      if (!key) return fail(Code::kCorrupt, "a key of the recency tree is damaged");
+      LRUFS_TRY_ASSIGN(const Inode inode, txn.view().inode(key->ino));
+      victim = Victim{inode, key->seq};
+    }
+    std::optional<Inode> to_list;
+    LRUFS_TRY_ASSIGN(const auto untouched, at_scan_mark(txn, *pager, s.roots, s.counters.scan_mark, to_list));
+    s.changed = true;  // the mark moved
+    if (to_list) {
+      LRUFS_TRY(s.list_at(*to_list, to_list->touched));
+      LRUFS_TRY(txn.put_inode(*to_list));
+      continue;
+    }
+    if (untouched && (!victim || raw(untouched->ino) < raw(victim->seq)))
+      victim = Victim{*untouched, TouchSeq{raw(untouched->ino)}};
+
+    // Uses that are in memory only put their object, or another one, somewhere else.
+    if (const auto oldest = touches.oldest(); oldest && (!victim || oldest->seq < victim->seq)) {
+      if (const auto touch = touches.take(oldest->ino)) LRUFS_TRY(s.apply_touch(*touch));
+      continue;
+    }
+    if (!victim) return std::nullopt;
+    if (const auto touch = touches.take(victim->inode.ino)) {
+      LRUFS_TRY(s.apply_touch(*touch));
+      continue;
+    }
+    if (victim->inode.is_directory() && victim->inode.entries > 0) {
+      LRUFS_TRY(s.unlist(victim->inode));
+      LRUFS_TRY(txn.put_inode(victim->inode));
+      continue;
+    }
+    if (is_protected(victim->inode.ino)) {
+      // In use by a writer right now: that is a use.
+      if (++moved_protected > 1024) return std::nullopt;
+      const bool alone = moved_protected > 1 && victim->seq >= TouchSeq{s.counters.next_seq};
+      if (alone) return std::nullopt;
+      LRUFS_TRY(s.list_at(victim->inode, TouchSeq{next_seq.fetch_add(1, std::memory_order_relaxed)}));
+      LRUFS_TRY(txn.put_inode(victim->inode));
+      continue;
+    }
+    return victim;
+  }
+}
+
+Status StoreImpl::remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told, std::vector<std::uint64_t>& pages) {
+  LRUFS_TRY_ASSIGN(const std::vector<Link> links, txn.view().links(inode));
+  const Timestamp time = now();
+  const std::size_t first_told = told.size();
+  for (const Link& link : links) {
+    LRUFS_TRY_ASSIGN(Inode dir, txn.view().inode(link.parent));
+    LRUFS_TRY_ASSIGN(const DirEntry entry, txn.view().entry_at(link.parent, link.cookie));
+    const std::string name(entry.name);
+    LRUFS_TRY(txn.unlink(dir, name, inode));
+    dir.mtime = dir.ctime = time;
+    LRUFS_TRY(txn.put_inode(dir));
+    told.push_back({inode.ino, link.parent, name, false});
+  }
+  const bool held = options.is_held && options.is_held(inode.ino);
+  if (held) {
+    inode.nlink = 0;
+    inode.ctime = time;
+    LRUFS_TRY(txn.orphan(inode));
+    LRUFS_TRY(txn.put_inode(inode));
+  } else {
+    LRUFS_TRY(txn.destroy(inode));
+  }
+  for (std::size_t i = first_told; i < told.size(); ++i) told[i].kept_as_orphan = held;
+  pages.resize(told.size(), 0);
+  if (told.size() > first_told) pages[first_told] = inode.pages + 1;
+  return {};
+}
+
+Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted, std::size_t max_objects) {
+  for (int attempt = 0;; ++attempt) {
+    std::vector<Evicted> told;
+    std::vector<std::uint64_t> pages;
+    std::size_t objects = 0;
+    std::uint64_t total = 0;
+    LRUFS_TRY_ASSIGN(auto state, begin(Store::Purpose::kDelete));
+    Transaction txn(make_transaction(std::move(state)));
+    destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
+    const auto run = [&]() -> Status {
+      while (objects < max_objects && total < wanted) {
+        LRUFS_TRY_ASSIGN(const auto victim, next_victim(txn));
+        if (!victim) break;
+        const std::size_t before = pages.size();
+        LRUFS_TRY(remove_victim(txn, victim->inode, told, pages));
+        for (std::size_t i = before; i < pages.size(); ++i) total += pages[i];
+        ++objects;
+      }
+      writer_.assert_held();
+      for (std::size_t i = 0; i < told.size(); ++i) {
+        if (!told[i].kept_as_orphan || pages[i] == 0) continue;
+        orphan_pages_[raw(told[i].ino)] = pages[i];
+        orphan_pages_total_ += pages[i];
+      }
+      return txn.commit();
+    };
+    if (const Status done = run(); !done) {
+      txn.abort();
+      if (done.error().code != Code::kNoSpace || attempt == 3) return fail(done.error());
+      // Even the reserve is used up: what was deleted since the last checkpoint comes back with the next one.
+      LRUFS_TRY(checkpoint(readers.latest(), true, false));
+      continue;
+    }
+    if (objects == 0) return std::nullopt;
+    evicted_objects_.fetch_add(objects, std::memory_order_relaxed);
+    evicted_bytes_.fetch_add(total * kPageSize, std::memory_order_relaxed);
+    tell_evicted(told);
+    return total;
+  }
+}
+
+void StoreImpl::tell_evicted(const std::vector<Evicted>& told) {
+  if (options.on_evict && !told.empty()) options.on_evict(told);
+}
+
+Status StoreImpl::flush_touches(std::size_t limit) {
+  constexpr std::size_t kPerTransaction = 512;
+  while (limit > 0) {
+    const std::vector<TouchBatch::Touch> batch = touches.oldest(std::min(limit, kPerTransaction));
+    if (batch.empty()) return {};
+    LRUFS_TRY(update(
+        [&](Transaction& txn) -> Status {
+          for (const TouchBatch::Touch& touch : batch) {
+            if (const auto taken = touches.take(touch.ino)) LRUFS_TRY(state_of(txn).apply_touch(*taken));
+          }
+          return {};
+        },
+        Store::Purpose::kDelete));
+    touch_flushes_.fetch_add(1, std::memory_order_relaxed);
+    limit -= batch.size();
+  }
+  return {};
+}
+
+Status StoreImpl::reclaim(const std::vector<Ino>& inodes) {
+  constexpr std::size_t kPerTransaction = 64;
+  for (std::size_t from = 0; from < inodes.size(); from += kPerTransaction) {
+    const std::size_t to = std::min(inodes.size(), from + kPerTransaction);
+    LRUFS_TRY(update(
+        [&](Transaction& txn) -> Status {
+          destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
+          for (std::size_t i = from; i < to; ++i) {
+            const auto inode = txn.view().inode(inodes[i]);
+            if (!inode) {
+              if (inode.error().code == Code::kNotFound) continue;
+              return fail(inode.error());
+            }
+            if ((inode->flags & Inode::kOrphan) == 0U || (options.is_held && options.is_held(inode->ino))) continue;
+            LRUFS_TRY(txn.destroy(*inode));
+          }
+          return {};
+        },
+        Store::Purpose::kDelete));
+  }
+  return {};
+}
+
+}  // namespace lrufs::store

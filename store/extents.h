@@ -1,0 +1,25 @@
+// ExtentCursor: the extents of one file in order. Valid until the tree is changed.
+#pragma once
+
+#include <optional>
+
+#include "store/btree.h"
+#include "store/keys.h"
+
+namespace lrufs::store {
+
+class ExtentCursor {
+ public:
+  ExtentCursor(const Pager& pager, const TreeRoot& names, Ino ino) : cursor_(pager, names), ino_(ino) {}
+
+  // The first extent that ends after `file_page`: it covers that page, or lies behind it; nullopt if there is none.
+  Result<std::optional<Extent>> seek(std::uint64_t file_page);
+  Result<std::optional<Extent>> next();
+
+ private:
+  Result<std::optional<Extent>> current();
+  Cursor cursor_;
+  Ino ino_;
+};
+
+}  // namespace lrufs::store

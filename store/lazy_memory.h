@@ -1,0 +1,32 @@
+// LazyMemory: a large array of zeros of which only the touched parts occupy memory (anonymous mmap). Bitmaps over
+// all pages of a store use it: a bound of a terabyte costs nothing until the pages are used.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+namespace lrufs::store {
+
+class LazyMemory {
+ public:
+  LazyMemory() = default;
+  explicit LazyMemory(std::size_t bytes);  // aborts if the address space is exhausted
+  LazyMemory(LazyMemory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  LazyMemory& operator=(LazyMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  LazyMemory(const LazyMemory&) = delete;
+  LazyMemory& operator=(const LazyMemory&) = delete;
+  ~LazyMemory();
+
+  [[nodiscard]] void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace lrufs::store

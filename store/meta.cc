@@ -1,0 +1,196 @@
+#include "store/meta.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "store/bytes.h"
+
+namespace lrufs::store {
+
+namespace {
+
+constexpr std::array<char, 8> kMagic = {'l', 'r', 'u', 'f', 's', '\r', '\n', '\x1a'};
+
+// The layout of the first 512 bytes; docs/format.md and tests/format pin it.
+struct RawRoot {
+  std::uint64_t page;
+  std::uint64_t birth;
+};
+struct RawMeta {
+  char magic[8];                  // 0
+  std::uint32_t format_version;   // 8
+  std::uint32_t page_size;        // 12
+  std::uint8_t uuid[16];          // 16
+  std::uint64_t name_seed;        // 32
+  std::uint64_t bound_bytes;      // 40
+  std::uint64_t txn;              // 48
+  std::uint64_t session;          // 56
+  RawRoot roots[4];               // 64: names, recency, expiry, spare
+  std::uint64_t space_directory;  // 128
+  std::uint64_t log;              // 136
+  std::uint64_t log_end_segment;  // 144
+  std::uint64_t log_end_offset;   // 152
+  std::uint64_t next_seq;         // 160
+  std::uint64_t files;            // 168
+  std::uint64_t directories;      // 176
+  std::uint64_t orphans;          // 184
+  std::uint64_t content_bytes;    // 192
+  std::uint64_t scan_mark;        // 200
+  std::uint8_t boot_id[16];       // 208
+  std::uint64_t device;           // 224
+  std::uint64_t inode;            // 232
+  std::uint64_t durable_txn;      // 240
+  std::uint64_t durable_session;  // 248
+  std::uint64_t flags;            // 256: 1 = clean
+  std::uint64_t grown_pages;      // 264
+  std::uint64_t reserved[29];     // 272: zeros
+  std::uint64_t checksum;         // 504: XXH3-64 of bytes 0 … 503
+};
+static_assert(sizeof(RawMeta) == kMetaBytes);
+
+RawRoot to_raw(const TreeRoot& root) { return {raw(root.page), raw(root.birth)}; }
+TreeRoot from_raw(const RawRoot& root) { return {PageNo{root.page}, TxnId{root.birth}}; }
+
+}  // namespace
+
+void encode_meta(const Meta& meta, std::byte* page) {
+  RawMeta image{};
+  std::copy(kMagic.begin(), kMagic.end(), image.magic);
+  image.format_version = kFormatVersion;
+  image.page_size = kPageSize;
+  std::copy(meta.uuid.begin(), meta.uuid.end(), image.uuid);
+  image.name_seed = meta.name_seed;
+  image.bound_bytes = meta.bound_bytes;
+  image.txn = raw(meta.txn);
+  image.session = meta.session;
+  image.roots[0] = to_raw(meta.roots.names);
+  image.roots[1] = to_raw(meta.roots.recency);
+  image.roots[2] = to_raw(meta.roots.expiry);
+  image.roots[3] = to_raw(meta.roots.spare);
+  image.space_directory = raw(meta.space.directory);
+  image.log = raw(meta.space.log);
+  image.log_end_segment = raw(meta.space.log_end.segment);
+  image.log_end_offset = meta.space.log_end.offset;
+  image.next_seq = meta.counters.next_seq;
+  image.files = meta.counters.files;
+  image.directories = meta.counters.directories;
+  image.orphans = meta.counters.orphans;
+  image.content_bytes = meta.counters.content_bytes;
+  image.scan_mark = meta.counters.scan_mark;
+  std::copy(meta.boot_id.begin(), meta.boot_id.end(), image.boot_id);
+  image.device = meta.device;
+  image.inode = meta.inode;
+  image.durable_txn = raw(meta.durable_txn);
+  image.durable_session = meta.durable_session;
+  image.flags = meta.clean ? 1 : 0;
+  image.grown_pages = meta.grown_pages;
+  image.checksum = hash64({reinterpret_cast<const std::byte*>(&image), kMetaBytes - 8});
+  std::memcpy(page, &image, kMetaBytes - 8);
+  // SIGKILL may fall between any two stores: the checksum makes the meta valid and must come last.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  std::memcpy(page + kMetaBytes - 8, &image.checksum, 8);
+}
+
+DecodedMeta decode_meta(const std::byte* page) {
+  RawMeta image;
+  std::memcpy(&image, page, sizeof image);
+  if (std::all_of(page, page + kMetaBytes, [](std::byte b) { return b == std::byte{0}; }))
+    return {std::nullopt, MetaFault::kEmpty};
+  if (!std::equal(kMagic.begin(), kMagic.end(), image.magic)) return {std::nullopt, MetaFault::kForeign};
+  if (image.checksum != hash64({page, kMetaBytes - 8})) return {std::nullopt, MetaFault::kDamaged};
+  if (image.format_version > kFormatVersion) return {std::nullopt, MetaFault::kNewer};
+  if (image.page_size != kPageSize || image.format_version == 0) return {std::nullopt, MetaFault::kDamaged};
+  Meta meta;
+  std::copy(std::begin(image.uuid), std::end(image.uuid), meta.uuid.begin());
+  meta.name_seed = image.name_seed;
+  meta.bound_bytes = image.bound_bytes;
+  meta.txn = TxnId{image.txn};
+  meta.session = image.session;
+  meta.roots.names = from_raw(image.roots[0]);
+  meta.roots.recency = from_raw(image.roots[1]);
+  meta.roots.expiry = from_raw(image.roots[2]);
+  meta.roots.spare = from_raw(image.roots[3]);
+  meta.space.directory = PageNo{image.space_directory};
+  meta.space.log = PageNo{image.log};
+  meta.space.log_end = {PageNo{image.log_end_segment}, image.log_end_offset};
+  meta.counters.next_seq = image.next_seq;
+  meta.counters.files = image.files;
+  meta.counters.directories = image.directories;
+  meta.counters.orphans = image.orphans;
+  meta.counters.content_bytes = image.content_bytes;
+  meta.counters.scan_mark = image.scan_mark;
+  std::copy(std::begin(image.boot_id), std::end(image.boot_id), meta.boot_id.begin());
+  meta.device = image.device;
+  meta.inode = image.inode;
+  meta.durable_txn = TxnId{image.durable_txn};
+  meta.durable_session = image.durable_session;
+  meta.clean = (image.flags & 1U) != 0;
+  meta.grown_pages = image.grown_pages;
+  return {meta, MetaFault::kNone};
+}
+
+Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& identity,
+                               const std::array<std::uint8_t, 16>& boot_id, bool from_checkpoint) {
+  std::array<DecodedMeta, 4> metas;
+  for (std::size_t i = 0; i < metas.size(); ++i) metas[i] = decode_meta(header + i * kPageSize);
+  const auto any = [&](MetaFault fault, std::size_t from, std::size_t to) {
+    return std::any_of(metas.begin() + static_cast<long>(from), metas.begin() + static_cast<long>(to),
+                       [&](const DecodedMeta& meta) { return meta.fault == fault; });
+  };
+  if (any(MetaFault::kNewer, 0, 4))
+    return fail(Code::kNewerFormat, "the store was written in a newer format than this version of lrufs knows (" +
+                                        std::to_string(kFormatVersion) + "): use a newer lrufs");
+  MetaChoice choice;
+  bool found = false;
+  for (int slot = 0; slot < 2; ++slot) {
+    const auto& candidate = metas[static_cast<std::size_t>(slot)].meta;
+    if (candidate && (!found || candidate->txn > choice.durable.txn)) {
+      choice.durable = *candidate;
+      choice.durable_slot = slot;
+      found = true;
+    }
+  }
+  if (!found) {
+    if (any(MetaFault::kDamaged, 0, 4)) return fail(Code::kCorrupt, "both durable metas of the store are damaged");
+    if (any(MetaFault::kForeign, 0, 4)) return fail(Code::kNotAStore, "the file is not an lrufs store");
+    return fail(Code::kNotFound);
+  }
+  choice.highest = choice.durable.txn;
+  for (std::size_t slot = 2; slot < 4; ++slot) {
+    const auto& live = metas[slot].meta;
+    if (!live || live->uuid != choice.durable.uuid) continue;
+    choice.highest = std::max(choice.highest, live->txn);
+    // A live meta speaks of pages that may exist in the page cache only. It is believed if that cache must still be
+    // there: same boot, same file, and it continues the newest durable state.
+    const Meta& durable = choice.durable;
+    const bool same_cache = live->boot_id == boot_id && live->device == identity.device && live->inode == identity.inode;
+    const bool continues = (live->durable_txn == durable.txn && live->durable_session == durable.session) ||
+                           live->session == durable.session;
+    if (from_checkpoint || !same_cache || !continues || live->txn <= durable.txn) continue;
+    if (!choice.live || live->txn > choice.live->txn) choice.live = *live;
+  }
+  return choice;
+}
+
+std::array<std::uint8_t, 16> parse_hex128(const std::string& hex) {
+  std::array<std::uint8_t, 16> bytes{};
+  const auto digit = [](char c) {
+    return static_cast<unsigned>(c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 0);
+  };
+  for (std::size_t i = 0; i < bytes.size() && 2 * i + 1 < hex.size(); ++i)
+    bytes[i] = static_cast<std::uint8_t>(digit(hex[2 * i]) * 16 + digit(hex[2 * i + 1]));
+  return bytes;
+}
+
+std::string format_hex128(const std::array<std::uint8_t, 16>& bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (const std::uint8_t byte : bytes) {
+    hex += kDigits[byte >> 4U];
+    hex += kDigits[byte & 15U];
+  }
+  return hex;
+}
+
+}  // namespace lrufs::store

@@ -1,0 +1,38 @@
+#include "store/pager.h"
+
+#include <string>
+
+#include "store/node.h"
+
+namespace lrufs::store {
+
+Pager::Pager(std::byte* base, std::uint64_t pages)
+    : base_(base),
+      pages_(pages),
+      memory_((pages + 63) / 64 * 8),
+      verified_(static_cast<std::atomic<std::uint64_t>*>(memory_.data())) {}
+
+Result<const Page*> Pager::fetch_unverified(PageNo page, TxnId birth) const {
+  const auto damaged = [&](const char* what) {
+    corrupt_.fetch_add(1, std::memory_order_relaxed);
+    return fail(Code::kCorrupt, "page " + std::to_string(raw(page)) + " " + what);
+  };
+  if (raw(page) < kHeaderPages || raw(page) >= limit()) return damaged("lies outside of the store");
+  const Page* p = at(page);
+  if (p->header.page_no != raw(page)) return damaged("holds another page's content");
+  if (p->header.birth != raw(birth)) return damaged("is not the version that its parent names");
+  if (p->header.checksum != page_checksum(*p)) return damaged("fails its checksum");
+  if (!node_is_well_formed(*p)) return damaged("is malformed");
+  set_verified(page);
+  return p;
+}
+
+void Pager::set_verified(PageNo page) const {
+  verified_[raw(page) / 64].fetch_or(1ULL << (raw(page) % 64), std::memory_order_acq_rel);
+}
+
+void Pager::clear_verified(PageNo page) const {
+  verified_[raw(page) / 64].fetch_and(~(1ULL << (raw(page) % 64)), std::memory_order_acq_rel);
+}
+
+}  // namespace lrufs::store

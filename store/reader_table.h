@@ -1,0 +1,60 @@
+// ReaderTable: which states are being read, so that the writer knows which pages nobody can see any more; and the latest
+// published roots, for readers to start from. Taking and releasing a slot costs two atomic stores and no lock.
+//
+// Protocol (as hazard pointers, M. Michael, IEEE TPDS 15(6), 2004): a reader announces the latest transaction in its slot
+// and looks whether that still is the latest; if not it announces again. The writer publishes, then looks at the slots: it
+// sees every reader of an older state, because all four steps are sequentially consistent.
+//
+// Thread-safety: acquire() and release() from any thread; publish() and oldest() from the holder of the writer's lock.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "store/btree.h"
+#include "store/types.h"
+
+namespace lrufs::store {
+
+class ReaderTable {
+ public:
+  static constexpr std::size_t kSlots = 128;
+
+  struct Lease {
+    std::size_t slot = 0;
+    TxnId txn{0};
+    Roots roots;
+  };
+  // Waits (yielding) only while all slots are taken. `frozen`: the reader needs content to stay as it is, too.
+  Lease acquire(bool frozen);
+  void release(const Lease& lease, bool frozen);
+
+  void publish(TxnId txn, const Roots& roots);
+  // The oldest state that a reader may see; the latest one if there are none.
+  [[nodiscard]] TxnId oldest() const;
+  [[nodiscard]] bool any_frozen() const { return frozen_.load(std::memory_order_seq_cst) != 0; }
+  [[nodiscard]] std::size_t count() const;
+  [[nodiscard]] TxnId latest() const { return TxnId{latest_.load(std::memory_order_seq_cst)}; }
+
+ private:
+  static constexpr std::uint64_t kFree = ~0ULL;
+  static constexpr std::size_t kRing = 16;
+  struct alignas(64) Slot {
+    std::atomic<std::uint64_t> txn{kFree};
+  };
+  // Roots of the last few states; `txn` is written first (0) and last, so that a torn read is noticed.
+  struct alignas(64) Published {
+    std::atomic<std::uint64_t> txn{0};
+    std::array<std::atomic<std::uint64_t>, 8> words{};
+  };
+  [[nodiscard]] bool read_roots(std::uint64_t txn, Roots& roots) const;
+
+  std::array<Slot, kSlots> slots_;
+  std::array<Published, kRing> ring_;
+  std::atomic<std::uint64_t> latest_{0};
+  std::atomic<std::uint64_t> frozen_{0};
+  std::atomic<std::size_t> high_{0};  // slots ever used: the writer looks at no more
+};
+
+}  // namespace lrufs::store

@@ -1,0 +1,287 @@
+#include "store/space_map.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace lrufs::store {
+
+SpaceMap::SpaceMap(std::uint64_t capacity) : capacity_(capacity), words_(chunk_count() * kChunkWords) {
+  for (LazyMemory& memory : memory_) memory = LazyMemory(words_ * 8);
+  used_ = static_cast<std::uint64_t*>(memory_[0].data());
+  durable_ = static_cast<std::uint64_t*>(memory_[1].data());
+  next_ = static_cast<std::uint64_t*>(memory_[2].data());
+  busy_ = static_cast<std::uint64_t*>(memory_[3].data());
+  dirty_.assign(chunk_count(), false);
+  chunk_epoch_.assign(chunk_count(), 0);
+  free_in_chunk_.assign(chunk_count(), 0);
+  recycled_.reserve(kRecycled);
+  for (std::uint64_t page = 0; page < kHeaderPages; ++page) set(used_, page);
+}
+
+void SpaceMap::touch_chunk(std::uint64_t page) {
+  dirty_[page / kChunkPages] = true;
+  chunk_epoch_[page / kChunkPages] = epoch_;
+}
+
+// --- open --------------------------------------------------------------------------------------------------------
+
+void SpaceMap::load_used(std::uint64_t chunk, const std::uint64_t* words) {
+  std::memcpy(used_ + chunk * kChunkWords, words, kPageSize);
+}
+
+void SpaceMap::load_durable(std::uint64_t chunk, const std::uint64_t* words) {
+  std::memcpy(durable_ + chunk * kChunkWords, words, kPageSize);
+}
+
+void SpaceMap::log_alloc(PageRun run, bool durable_state) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    set(durable_state ? durable_ : used_, page);
+    if (!durable_state) touch_chunk(page);
+  }
+}
+
+void SpaceMap::log_free(PageRun run, bool durable_state) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    clear(durable_state ? durable_ : used_, page);
+    if (!durable_state) touch_chunk(page);
+  }
+}
+
+void SpaceMap::copy_used_to_durable() {
+  for (std::uint64_t word = 0; word < words_; ++word) {
+    if (durable_[word] != used_[word]) durable_[word] = used_[word];
+  }
+}
+
+void SpaceMap::finish_load(std::uint64_t grown) {
+  used_count_ = 0;
+  // Reading untouched bitmap memory maps the shared zero page: cheap, and no memory is used.
+  for (std::uint64_t word = 0; word < words_; ++word) used_count_ += static_cast<std::uint64_t>(std::popcount(used_[word]));
+  grown_ = grown;
+  for (auto& epoch : chunk_epoch_) epoch = epoch_;
+  recount();
+}
+
+void SpaceMap::recount_chunk(std::uint64_t chunk) {
+  free_ -= free_in_chunk_[chunk];
+  free_in_chunk_[chunk] = 0;
+  const std::uint64_t first = chunk * kChunkPages;
+  if (first >= grown_) return;
+  const std::uint64_t pages = std::min(kChunkPages, grown_ - first);
+  std::uint32_t taken = 0;
+  for (std::uint64_t word = 0; word * 64 < pages; ++word) {
+    std::uint64_t bits = taken_word(chunk * kChunkWords + word);
+    const std::uint64_t left = pages - word * 64;
+    if (left < 64) bits &= (1ULL << left) - 1;
+    taken += static_cast<std::uint32_t>(std::popcount(bits));
+  }
+  free_in_chunk_[chunk] = static_cast<std::uint32_t>(pages - taken);
+  free_ += free_in_chunk_[chunk];
+  page_cursor_ = std::min(page_cursor_, std::max(first, kHeaderPages));
+}
+
+void SpaceMap::recount() {
+  for (std::uint64_t chunk = 0; chunk < chunk_count(); ++chunk) recount_chunk(chunk);
+}
+
+void SpaceMap::set_grown(std::uint64_t pages) {
+  const std::uint64_t first = std::min(grown_, pages) / kChunkPages;
+  const std::uint64_t last = std::max(grown_, pages) / kChunkPages;
+  grown_ = pages;
+  for (std::uint64_t chunk = first; chunk <= last && chunk < chunk_count(); ++chunk) recount_chunk(chunk);
+}
+
+// --- taking ------------------------------------------------------------------------------------------------------
+
+std::uint64_t SpaceMap::next_free(std::uint64_t from, std::uint64_t to) const {
+  to = std::min(to, grown_);
+  while (from < to) {
+    if (free_in_chunk_[from / kChunkPages] == 0) {
+      from = (from / kChunkPages + 1) * kChunkPages;
+      continue;
+    }
+    const std::uint64_t bits = ~taken_word(from / 64) >> (from % 64);
+    if (bits != 0) {
+      const std::uint64_t page = from + static_cast<std::uint64_t>(std::countr_zero(bits));
+      return page < to ? page : to;
+    }
+    from = (from / 64 + 1) * 64;
+  }
+  return to;
+}
+
+std::uint64_t SpaceMap::run_length(std::uint64_t from, std::uint64_t limit) const {
+  std::uint64_t length = 0;
+  const std::uint64_t end = std::min(from + limit, grown_);
+  while (from + length < end) {
+    const std::uint64_t page = from + length;
+    const std::uint64_t bits = taken_word(page / 64) >> (page % 64);
+    const auto zeros = static_cast<std::uint64_t>(bits == 0 ? 64 - page % 64 : std::countr_zero(bits));
+    if (zeros == 0) break;
+    length += zeros;
+    if (bits != 0) break;
+  }
+  return std::min(length, end - from);
+}
+
+void SpaceMap::mark_busy(std::uint64_t page) {
+  set(busy_, page);
+  ++busy_count_;
+  --free_;
+  --free_in_chunk_[page / kChunkPages];
+}
+
+void SpaceMap::note_free(std::uint64_t page) {
+  ++free_;
+  ++free_in_chunk_[page / kChunkPages];
+  page_cursor_ = std::min(page_cursor_, page);
+  if (recycled_.size() < kRecycled) recycled_.push_back(page);
+}
+
+PageNo SpaceMap::take_page() {
+  while (!recycled_.empty()) {
+    const std::uint64_t page = recycled_.back();
+    recycled_.pop_back();
+    if (is_free(page)) {
+      mark_busy(page);
+      return PageNo{page};
+    }
+  }
+  const std::uint64_t page = next_free(page_cursor_, grown_);
+  page_cursor_ = page;
+  if (page >= grown_) return kNoPage;
+  mark_busy(page);
+  return PageNo{page};
+}
+
+PageRun SpaceMap::take_run(std::uint64_t want, PageNo hint) {
+  const auto take = [&](std::uint64_t from, std::uint64_t count) {
+    for (std::uint64_t i = 0; i < count; ++i) mark_busy(from + i);
+    return PageRun{PageNo{from}, count};
+  };
+  if (hint != kNoPage && is_free(raw(hint))) return take(raw(hint), run_length(raw(hint), want));
+  if (free_ == 0 || want == 0) return {};
+  if (want == 1) {
+    const PageNo page = take_page();
+    return page == kNoPage ? PageRun{} : PageRun{page, 1};
+  }
+  // Next fit; after a bounded search the longest run seen so far is good enough.
+  constexpr std::uint64_t kSearchRuns = 512;
+  std::uint64_t best = 0;
+  std::uint64_t best_length = 0;
+  std::uint64_t at = run_cursor_ < grown_ ? run_cursor_ : kHeaderPages;
+  const std::uint64_t start = at;
+  bool wrapped = false;
+  for (std::uint64_t runs = 0; runs < kSearchRuns;) {
+    const std::uint64_t limit = wrapped ? start : grown_;
+    at = next_free(at, limit);
+    if (at >= limit) {
+      if (wrapped) break;
+      wrapped = true;
+      at = kHeaderPages;
+      continue;
+    }
+    const std::uint64_t length = run_length(at, want);
+    ++runs;
+    if (length > best_length) {
+      best = at;
+      best_length = length;
+      if (length >= want) break;
+    }
+    at += length;
+  }
+  if (best_length == 0) return {};
+  run_cursor_ = best + best_length;
+  return take(best, best_length);
+}
+
+void SpaceMap::give_back(PageRun run) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    clear(busy_, page);
+    --busy_count_;
+    if (is_free(page)) note_free(page);
+  }
+}
+
+// --- commit ------------------------------------------------------------------------------------------------------
+
+void SpaceMap::publish(PageRun run) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    clear(busy_, page);
+    --busy_count_;
+    set(used_, page);
+    ++used_count_;
+    touch_chunk(page);
+  }
+}
+
+void SpaceMap::retire(PageRun run) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    clear(used_, page);
+    --used_count_;
+    touch_chunk(page);
+    if (is_free(page)) note_free(page);
+  }
+}
+
+void SpaceMap::retire_to_limbo(PageRun run) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    clear(used_, page);
+    --used_count_;
+    set(busy_, page);
+    ++busy_count_;
+    touch_chunk(page);
+  }
+}
+
+bool SpaceMap::rewritable(PageNo page) const {
+  return !test(durable_, raw(page)) && !(in_checkpoint_ && test(next_, raw(page)));
+}
+
+// --- checkpoints -------------------------------------------------------------------------------------------------
+
+void SpaceMap::begin_checkpoint() {
+  // `next` holds the state of two checkpoints ago: only chunks that changed since need copying.
+  for (std::uint64_t chunk = 0; chunk < chunk_count(); ++chunk) {
+    if (chunk_epoch_[chunk] + 1 < epoch_) continue;
+    std::memcpy(next_ + chunk * kChunkWords, used_ + chunk * kChunkWords, kPageSize);
+  }
+  in_checkpoint_ = true;
+  ++epoch_;
+}
+
+void SpaceMap::end_checkpoint(bool succeeded) {
+  if (succeeded) {
+    std::swap(durable_, next_);
+  } else {
+    // Make the next begin_checkpoint() copy everything.
+    for (auto& epoch : chunk_epoch_) epoch = epoch_;
+  }
+  in_checkpoint_ = false;
+  // Where nothing changed over two checkpoints, the old and the new durable bits are equal.
+  for (std::uint64_t chunk = 0; chunk < chunk_count(); ++chunk) {
+    if (chunk_epoch_[chunk] + 2 >= epoch_) recount_chunk(chunk);
+  }
+}
+
+bool SpaceMap::chunk_empty(std::uint64_t chunk) const {
+  const std::uint64_t* words = chunk_words(chunk);
+  return std::all_of(words, words + kChunkWords, [](std::uint64_t word) { return word == 0; });
+}
+
+std::uint64_t SpaceMap::high_water() const {
+  for (std::uint64_t word = words_; word > 0; --word) {
+    const std::uint64_t bits = used_[word - 1] | durable_[word - 1] | busy_[word - 1];
+    if (bits != 0) return word * 64 - static_cast<std::uint64_t>(std::countl_zero(bits));
+  }
+  return 0;
+}
+
+}  // namespace lrufs::store

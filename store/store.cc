@@ -1,0 +1,330 @@
+#include "store/store.h"
+
+#include <algorithm>
+
+#include "store/store_impl.h"
+
+namespace lrufs::store {
+
+namespace {
+
+// Splits "a/b/c"; kInvalid for empty, "." and ".." components.
+Result<std::vector<std::string_view>> split_path(std::string_view key) {
+  std::vector<std::string_view> parts;
+  while (!key.empty()) {
+    const std::size_t slash = key.find('/');
+    const std::string_view part = key.substr(0, slash);
+    if (part.empty() || part == "." || part == "..")
+      return fail(Code::kInvalid, "a key is a path like \"a/b/c\", without empty parts, \".\" or \"..\"");
+    if (part.size() > kMaxName) return fail(Code::kNameTooLong);
+    parts.push_back(part);
+    if (slash == std::string_view::npos) break;
+    key.remove_prefix(slash + 1);
+    if (key.empty()) return fail(Code::kInvalid, "a key does not end in \"/\"");
+  }
+  return parts;
+}
+
+Result<Inode> walk(const ReadView& view, const std::vector<std::string_view>& parts, std::size_t count) {
+  LRUFS_TRY_ASSIGN(Inode inode, view.inode(kRootIno));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!inode.is_directory()) return fail(Code::kNotDirectory);
+    LRUFS_TRY_ASSIGN(const DirEntry entry, view.lookup(inode.ino, parts[i]));
+    LRUFS_TRY_ASSIGN(inode, view.inode(entry.ino));
+  }
+  return inode;
+}
+
+Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, std::uint32_t mode) {
+  Inode prototype;
+  prototype.mode = mode;
+  prototype.uid = dir.uid;
+  prototype.gid = dir.gid;
+  prototype.atime = prototype.mtime = prototype.ctime = prototype.btime = now();
+  LRUFS_TRY_ASSIGN(Inode child, txn.create(prototype));
+  LRUFS_TRY(txn.link(dir, name, child));
+  dir.mtime = dir.ctime = child.ctime;
+  LRUFS_TRY(txn.put_inode(dir));
+  return child;
+}
+
+// The file at `parts`, made with its parents if it is absent; the caller puts it.
+Result<Inode> open_for_writing(Transaction& txn, const std::vector<std::string_view>& parts) {
+  if (parts.empty()) return fail(Code::kIsDirectory);
+  LRUFS_TRY_ASSIGN(Inode dir, txn.view().inode(kRootIno));
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (!dir.is_directory()) return fail(Code::kNotDirectory);
+    const bool last = i + 1 == parts.size();
+    const auto entry = txn.view().lookup(dir.ino, parts[i]);
+    if (entry) {
+      LRUFS_TRY_ASSIGN(Inode child, txn.view().inode(entry->ino));
+      if (last) {
+        if (!child.is_regular()) return fail(Code::kIsDirectory);
+        return child;
+      }
+      dir = child;
+      continue;
+    }
+    if (entry.error().code != Code::kNotFound) return fail(entry.error());
+    LRUFS_TRY_ASSIGN(Inode child, make_child(txn, dir, parts[i], last ? 0100644 : 0040755));
+    if (last) return child;
+    LRUFS_TRY(txn.put_inode(child));
+    dir = child;
+  }
+  return fail(Code::kInvalid);
+}
+
+}  // namespace
+
+Store::Store(std::unique_ptr<StoreImpl> impl) : impl_(std::move(impl)) {}
+Store::~Store() = default;
+
+Result<std::unique_ptr<Store>> Store::open(const std::string& path, Options options) {
+  auto impl = std::make_unique<StoreImpl>(path, std::move(options));
+  LRUFS_TRY(impl->open());
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+Status Store::close() { return impl_->close(); }
+
+Snapshot Store::snapshot(Snapshot::Kind kind) const { return StoreImpl::make_snapshot(impl_->snapshot(kind)); }
+
+Result<Transaction> Store::begin(Purpose purpose) {
+  LRUFS_TRY_ASSIGN(auto state, impl_->begin(purpose));
+  return StoreImpl::make_transaction(std::move(state));
+}
+
+Status Store::update(const Body& body, Purpose purpose) { return impl_->update(body, purpose); }
+Result<StagedData> Store::stage(std::uint64_t offset, Bytes data) { return impl_->stage(offset, data); }
+
+Store::Protection::Protection(Store& store, Ino ino) : store_(store), ino_(ino) {
+  const MutexLock lock(store_.impl_->protected_mutex_);
+  ++store_.impl_->protected_[raw(ino_)];
+}
+
+Store::Protection::~Protection() {
+  const MutexLock lock(store_.impl_->protected_mutex_);
+  const auto found = store_.impl_->protected_.find(raw(ino_));
+  if (--found->second == 0) store_.impl_->protected_.erase(found);
+}
+
+void Store::touch(Ino ino) {
+  if (impl_->options.read_only) return;
+  impl_->touch_count_.fetch_add(1, std::memory_order_relaxed);
+  impl_->touches.touch(ino);
+  if (impl_->touches.full()) impl_->wake_background();
+}
+
+std::uint64_t Store::destroy_epoch() const { return impl_->destroy_epoch.load(std::memory_order_seq_cst); }
+void Store::writer_barrier() const { const MutexLock lock(impl_->writer_); }
+Status Store::reclaim(const std::vector<Ino>& inodes) { return impl_->reclaim(inodes); }
+
+Result<std::size_t> Store::reclaim_orphans(std::size_t limit) {
+  std::vector<Ino> orphans;
+  {
+    const Snapshot state = snapshot(Snapshot::Kind::kTransient);
+    LRUFS_TRY_ASSIGN(orphans, state.view().orphans(kNoIno, limit));
+  }
+  LRUFS_TRY(impl_->reclaim(orphans));
+  return orphans.size();
+}
+
+Result<std::uint64_t> Store::evict(std::uint64_t bytes) {
+  std::uint64_t freed = 0;
+  while (freed < bytes) {
+    LRUFS_TRY_ASSIGN(const auto pages, impl_->evict_some(pages_for(bytes - freed), 64));
+    if (!pages) break;
+    freed += *pages * kPageSize;
+  }
+  return freed;
+}
+
+Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
+  // Simulated on an aborted transaction: the victims are taken out one by one, and nothing of it is published.
+  LRUFS_TRY_ASSIGN(auto state, impl_->begin(Purpose::kDelete));
+  Transaction txn(StoreImpl::make_transaction(std::move(state)));
+  std::vector<Ino> order;
+  while (order.size() < limit) {
+    LRUFS_TRY_ASSIGN(const auto victim, impl_->next_victim(txn));
+    if (!victim) break;
+    order.push_back(victim->inode.ino);
+    std::vector<Evicted> told;
+    std::vector<std::uint64_t> pages;
+    const Inode& inode = victim->inode;
+    LRUFS_TRY_ASSIGN(const std::vector<Link> links, txn.view().links(inode));
+    Inode gone = inode;
+    for (const Link& link : links) {
+      LRUFS_TRY_ASSIGN(Inode dir, txn.view().inode(link.parent));
+      LRUFS_TRY_ASSIGN(const DirEntry entry, txn.view().entry_at(link.parent, link.cookie));
+      const std::string name(entry.name);
+      LRUFS_TRY(txn.unlink(dir, name, gone));
+      LRUFS_TRY(txn.put_inode(dir));
+    }
+    LRUFS_TRY(txn.destroy(gone));
+  }
+  return order;
+}
+
+Status Store::checkpoint() { return impl_->checkpoint(impl_->readers.latest(), false, false); }
+Statistics Store::statistics() const { return impl_->statistics(); }
+std::string Store::failure() const {
+  const MutexLock lock(impl_->failure_mutex_);
+  return impl_->failure_;
+}
+bool Store::read_only() const { return impl_->options.read_only || impl_->failed_.load(); }
+std::uint64_t Store::max_file_size() const {
+  const std::uint64_t pages = impl_->capacity_ - std::min(impl_->capacity_, impl_->reserve_ + kHeaderPages);
+  return pages * kPageSize;
+}
+
+// --- by path -----------------------------------------------------------------------------------------------------------
+
+Result<Inode> Store::resolve(std::string_view key) const {
+  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  const Snapshot state = snapshot(Snapshot::Kind::kTransient);
+  return walk(state.view(), parts, parts.size());
+}
+
+Status Store::put(std::string_view key, Bytes value) {
+  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  StagedData staged;
+  if (value.size() >= kStageThreshold) {
+    LRUFS_TRY_ASSIGN(staged, stage(0, value));
+  }
+  Ino ino = kNoIno;
+  LRUFS_TRY(update([&](Transaction& txn) -> Status {
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts));
+    ino = inode.ino;
+    if (inode.size > 0) LRUFS_TRY(txn.truncate(inode, 0));
+    LRUFS_TRY(txn.write(inode, 0, value, &staged));
+    inode.mtime = inode.ctime = now();
+    return txn.put_inode(inode);
+  }));
+  touch(ino);
+  return {};
+}
+
+Result<std::string> Store::get(std::string_view key) {
+  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  const Snapshot state = snapshot(Snapshot::Kind::kTransient);
+  LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));
+  if (inode.is_directory()) return fail(Code::kIsDirectory);
+  std::string value(inode.size, '\0');
+  LRUFS_TRY(state.view().read(inode, 0, {reinterpret_cast<std::byte*>(value.data()), value.size()}));
+  touch(inode.ino);
+  impl_->bytes_read_.fetch_add(value.size(), std::memory_order_relaxed);
+  return value;
+}
+
+Result<std::uint64_t> Store::read(std::string_view key, std::uint64_t offset, MutableBytes out) {
+  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  const Snapshot state = snapshot(Snapshot::Kind::kTransient);
+  LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));
+  if (inode.is_directory()) return fail(Code::kIsDirectory);
+  touch(inode.ino);
+  LRUFS_TRY_ASSIGN(const std::uint64_t bytes, state.view().read(inode, offset, out));
+  impl_->bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
+  return bytes;
+}
+
+Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
+  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  StagedData staged;
+  if (data.size() >= kStageThreshold) {
+    LRUFS_TRY_ASSIGN(staged, stage(offset, data));
+  }
+  Ino ino = kNoIno;
+  LRUFS_TRY(update([&](Transaction& txn) -> Status {
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts));
+    ino = inode.ino;
+    LRUFS_TRY(txn.write(inode, offset, data, &staged));
+    inode.mtime = inode.ctime = now();
+    return txn.put_inode(inode);
+  }));
+  touch(ino);
+  return {};
+}
+
+Status Store::erase(std::string_view key) {
+  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  if (parts.empty()) return fail(Code::kNotPermitted, "the root cannot be erased");
+  return update(
+      [&](Transaction& txn) -> Status {
+        LRUFS_TRY_ASSIGN(Inode dir, walk(txn.view(), parts, parts.size() - 1));
+        if (!dir.is_directory()) return fail(Code::kNotDirectory);
+        LRUFS_TRY_ASSIGN(const DirEntry entry, txn.view().lookup(dir.ino, parts.back()));
+        LRUFS_TRY_ASSIGN(Inode child, txn.view().inode(entry.ino));
+        if (child.is_directory() && child.entries > 0) return fail(Code::kNotEmpty);
+        LRUFS_TRY(txn.unlink(dir, parts.back(), child));
+        dir.mtime = dir.ctime = now();
+        LRUFS_TRY(txn.put_inode(dir));
+        if (child.nlink > (child.is_directory() ? 1U : 0U)) return txn.put_inode(child);
+        if (impl_->options.is_held && impl_->options.is_held(child.ino)) {
+          child.nlink = 0;
+          LRUFS_TRY(txn.orphan(child));
+          return txn.put_inode(child);
+        }
+        return txn.destroy(child);
+      },
+      Purpose::kDelete);
+}
+
+Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_view from, std::size_t limit) const {
+  LRUFS_TRY_ASSIGN(const auto parts, split_path(dir));
+  const Snapshot state = snapshot(Snapshot::Kind::kTransient);
+  LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));
+  if (!inode.is_directory()) return fail(Code::kNotDirectory);
+  std::vector<std::string> names;
+  LRUFS_TRY(state.view().list(inode.ino, Cookie{0}, [&](const DirEntry& entry) {
+    if (entry.name >= from) names.emplace_back(entry.name);
+    return true;
+  }));
+  const std::size_t count = std::min(limit, names.size());
+  std::partial_sort(names.begin(), names.begin() + static_cast<long>(count), names.end());
+  names.resize(count);
+  return names;
+}
+
+Statistics StoreImpl::statistics() {
+  Statistics s;
+  {
+    const MutexLock lock(writer_);
+    s.bound_bytes = current_.bound_bytes;
+    s.used_bytes = space_->used() * kPageSize;
+    s.file_bytes = space_->grown() * kPageSize;
+    s.free_bytes = (space_->free() + growable()) * kPageSize;
+    s.pending_bytes = (space_->pending() + space_->busy()) * kPageSize;
+    s.files = current_.counters.files;
+    s.directories = current_.counters.directories;
+    s.orphans = current_.counters.orphans;
+    s.content_bytes = current_.counters.content_bytes;
+    s.txn = raw(current_.txn);
+    s.uuid = format_hex128(current_.uuid);
+  }
+  s.capacity_bytes = capacity_ * kPageSize;
+  s.reserve_bytes = reserve_ * kPageSize;
+  s.durable_txn = durable_txn_.load();
+  s.pending_touches = touches.size();
+  s.readers = readers.count();
+  s.oldest_reader_lag = raw(readers.latest()) - raw(readers.oldest());
+  s.max_files = options.max_files;
+  s.read_only = options.read_only || failed_.load();
+  s.opened_from = opened_from;
+  s.commits = commits_.load();
+  s.aborts = aborts_.load();
+  s.checkpoints = checkpoints_.load();
+  s.checkpoint_failures = checkpoint_failures_.load();
+  s.checkpoint_microseconds = checkpoint_us_.load();
+  s.sync_calls = sync_calls_.load();
+  s.evicted_objects = evicted_objects_.load();
+  s.evicted_bytes = evicted_bytes_.load();
+  s.touches = touch_count_.load();
+  s.touch_flushes = touch_flushes_.load();
+  s.room_waits = room_waits_.load();
+  s.bytes_written = bytes_written_.load();
+  s.bytes_read = bytes_read_.load();
+  s.corrupt_pages = pager->corrupt_pages();
+  return s;
+}
+
+}  // namespace lrufs::store

@@ -1,0 +1,234 @@
+// StoreImpl: the parts of a store and the steps that involve several of them. Internal to store/.
+//
+// Lock order: room_mutex_ → checkpoint_mutex_ → writer_ → { touch batch, protected_mutex_, the caller's is_held }.
+// The mapping's content is protected so: tree pages are written by the transaction that bore them, before they are
+// published, and never after; metas by the holder of writer_ (live) or checkpoint_mutex_ (durable); log and map pages
+// under writer_; file content by whoever owns the pages (a writer that staged them, or the transaction).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "store/keys.h"
+#include "store/meta.h"
+#include "store/reader_table.h"
+#include "store/space_log.h"
+#include "store/space_map.h"
+#include "store/store.h"
+#include "store/thread_annotations.h"
+#include "store/touch_batch.h"
+
+namespace lrufs::store {
+
+struct Transaction::State final : public PageWriter {
+  State(StoreImpl& owner, Store::Purpose why);
+
+  // PageWriter
+  [[nodiscard]] const Pager& pager() const override;
+  [[nodiscard]] TxnId birth() const override { return id; }
+  Result<Page*> make_page() override;
+  Result<Page*> edit_page(PageNo page, TxnId birth) override;
+  void free_page(PageNo page) override;
+
+  // Content pages.
+  Result<PageRun> take_run(std::uint64_t want, PageNo hint);
+  void free_run(PageRun run);  // splits between pages of this transaction and older ones
+  [[nodiscard]] bool is_mine(PageNo page) const;
+
+  // The LRU order (txn_order.cc).
+  Status list_at(Inode& inode, TouchSeq seq);  // into the recency tree
+  Status unlist(Inode& inode);
+  Status apply_touch(const TouchBatch::Touch& touch);
+
+  // Content (txn_content.cc).
+  Status free_extents(Inode& inode, std::uint64_t first, std::uint64_t end);  // file pages [first, end)
+  Status insert_extent(Inode& inode, std::uint64_t file_page, PageRun run);
+  Status overwrite_pages(Inode& inode, std::uint64_t offset, Bytes data, StagedData* staged, WriteMode mode);
+  Status place_staged(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t data_end, const StagedData& staged);
+  Status fill_new_pages(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t offset, Bytes data);
+  Status copy_page(const Inode& inode, std::uint64_t file_page, std::byte* to) const;  // zeros for a hole
+  Status leave_inline(Inode& inode);
+  Status zero_range(Inode& inode, std::uint64_t offset, std::uint64_t length);  // within one page
+  void set_size(Inode& inode, std::uint64_t size);
+
+  StoreImpl* store;
+  Store::Purpose purpose;
+  TxnId id;
+  Roots roots;
+  Counters counters;
+  ReadView view;
+  bool active = true;
+  bool changed = false;
+  std::vector<PageRun> taken;         // busy until commit
+  std::vector<PageNo> tree_pages;     // to be sealed
+  std::vector<PageNo> spare_pages;    // taken and freed again in this transaction
+  std::vector<PageRun> spare_runs;
+  std::vector<PageRun> freed;
+  std::vector<StagedData*> staged_used;
+  std::vector<TouchBatch::Touch> touches_written;
+  std::vector<Ino> destroyed;
+};
+
+struct Snapshot::State {
+  State(ReaderTable& table, const Pager& pager, const NameHash& hash, ReaderTable::Lease taken, bool is_frozen)
+      : readers(&table), lease(taken), frozen(is_frozen), view(pager, lease.roots, hash) {}
+  ~State() { readers->release(lease, frozen); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ReaderTable* readers;
+  ReaderTable::Lease lease;
+  bool frozen;
+  ReadView view;
+};
+
+// The message by which create() asks update() for a free place under max_files.
+inline constexpr std::string_view kFileLimitReached = "the limit of files is reached";
+
+class StoreImpl {
+ public:
+  StoreImpl(std::string path, Options options);
+  ~StoreImpl();
+  StoreImpl(const StoreImpl&) = delete;
+  StoreImpl& operator=(const StoreImpl&) = delete;
+
+  // --- store_open.cc
+  Status open();
+  Status open_file(bool& fresh);
+  Status map_file(std::uint64_t bound);
+  Status format();
+  Status load(const MetaChoice& choice);
+  Status open_state(const std::vector<std::byte>& header);
+  Status load_state(const Meta& meta, const Meta& durable) REQUIRES(writer_);
+  Status verify_new_pages(const Meta& live, TxnId durable_txn) const;
+  void set_bound(std::uint64_t bytes) REQUIRES(writer_);
+  Status close();
+
+  // --- store_txn.cc
+  Result<std::unique_ptr<Transaction::State>> begin(Store::Purpose purpose) NO_THREAD_SAFETY_ANALYSIS;
+  Status commit(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
+  void abort(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
+  Status update(const Store::Body& body, Store::Purpose purpose);
+  Status update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published);
+  std::unique_ptr<Snapshot::State> snapshot(Snapshot::Kind kind);
+  static Transaction make_transaction(std::unique_ptr<Transaction::State> state) { return Transaction(std::move(state)); }
+  static Snapshot make_snapshot(std::unique_ptr<Snapshot::State> state) { return Snapshot(std::move(state)); }
+  static Transaction::State& state_of(Transaction& txn) { return *txn.state_; }
+
+  // --- store_space.cc
+  PageNo take_page(Store::Purpose purpose) REQUIRES(writer_);
+  PageRun take_run(std::uint64_t want, PageNo hint, Store::Purpose purpose) REQUIRES(writer_);
+  bool grow(std::uint64_t want) REQUIRES(writer_);
+  [[nodiscard]] std::uint64_t growable() const REQUIRES(writer_);
+  // Pages that are usable now, or will be after a checkpoint, or when the kernel lets go of orphans.
+  [[nodiscard]] std::uint64_t in_prospect() const REQUIRES(writer_);
+  void release_limbo() REQUIRES(writer_);
+  Result<StagedData> stage(std::uint64_t offset, Bytes data);
+  void unstage(StagedData& staged);
+  Status fill(const StagedData& staged, std::uint64_t offset, Bytes data);
+  Status make_room(std::uint64_t pages);
+  // make_room(asked), and asks for twice as much the next time.
+  Status retry_with_room(std::uint64_t& asked);
+
+  // --- evictor.cc
+  struct Victim {
+    Inode inode;
+    TouchSeq seq{0};
+  };
+  // The least recently used object that may go. Moves what is in its way to its right place in the order.
+  Result<std::optional<Victim>> next_victim(Transaction& txn);
+  Status remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told, std::vector<std::uint64_t>& pages);
+  // Evicts up to `max_objects` in one transaction, until `pages` were freed (orphaned ones count). Returns pages; nullopt: no
+  // victim is left.
+  Result<std::optional<std::uint64_t>> evict_some(std::uint64_t pages, std::size_t max_objects);
+  Status flush_touches(std::size_t limit);
+  Status reclaim(const std::vector<Ino>& inodes);
+  void tell_evicted(const std::vector<Evicted>& told);
+  bool is_protected(Ino ino) EXCLUDES(protected_mutex_);
+
+  // --- checkpointer.cc
+  // Returns when `wanted` is durable. `internal`: not on a caller's behalf (for the statistics); `clean`: the last one.
+  Status checkpoint(TxnId wanted, bool internal, bool clean);
+  Status run_checkpoint(bool clean) REQUIRES(checkpoint_mutex_);
+  void condense() REQUIRES(writer_);
+  void fail_store(const Error& error);
+  void background();
+  void evict_in_background();
+  void start_background();
+  void stop_background();
+  void wake_background();
+
+  void event(Options::Severity severity, const std::string& text) const {
+    if (options.on_event) options.on_event(severity, text);
+  }
+  Statistics statistics();
+
+  std::string path;
+  Options options;
+  std::shared_ptr<FileOps> ops;
+  int fd = -1;
+  FileIdentity identity;
+  std::byte* base = nullptr;
+  std::uint64_t mapped_bytes = 0;
+  std::array<std::uint8_t, 16> boot_id{};
+  std::string opened_from;
+
+  std::unique_ptr<Pager> pager;
+  std::unique_ptr<NameHash> name_hash;
+  mutable ReaderTable readers;
+  std::atomic<std::uint64_t> next_seq{2};
+  TouchBatch touches{next_seq};
+  std::atomic<std::uint64_t> destroy_epoch{0};
+
+  Mutex room_mutex_ ACQUIRED_BEFORE(checkpoint_mutex_);
+  Mutex checkpoint_mutex_ ACQUIRED_BEFORE(writer_);
+  mutable Mutex writer_;
+  Meta current_ GUARDED_BY(writer_);       // the published state
+  bool dirty_ GUARDED_BY(writer_) = false;  // it is not yet durable
+  std::unique_ptr<SpaceMap> space_ GUARDED_BY(writer_);
+  std::unique_ptr<SpaceLog> space_log_ GUARDED_BY(writer_);
+  std::uint64_t capacity_ = 0;  // pages
+  std::uint64_t reserve_ = 0;   // pages: kept for deletion
+  std::uint64_t evict_start_ = 0;  // watermarks, in pages that are free or will be: eviction starts below the first
+  std::uint64_t evict_stop_ = 0;   // and goes on up to the second
+  bool disk_full_ GUARDED_BY(writer_) = false;
+  std::chrono::steady_clock::time_point disk_full_since_ GUARDED_BY(writer_);
+  struct Limbo {
+    TxnId txn{0};  // readers of states before this one may see the pages
+    std::vector<PageRun> runs;
+  };
+  std::deque<Limbo> limbo_ GUARDED_BY(writer_);
+  std::uint64_t limbo_pages_ GUARDED_BY(writer_) = 0;
+  std::unordered_map<std::uint64_t, std::uint64_t> orphan_pages_ GUARDED_BY(writer_);  // evicted, still held: pages
+  std::uint64_t orphan_pages_total_ GUARDED_BY(writer_) = 0;
+  CondVar room_changed_;  // with writer_: pages became free, or orphans went
+  Meta durable_ GUARDED_BY(checkpoint_mutex_);
+  int durable_slot_ GUARDED_BY(checkpoint_mutex_) = 0;
+  std::atomic<std::uint64_t> durable_txn_{0};
+  std::atomic<bool> failed_{false};
+  mutable Mutex failure_mutex_;
+  std::string failure_ GUARDED_BY(failure_mutex_);
+
+  Mutex protected_mutex_;
+  std::map<std::uint64_t, int> protected_ GUARDED_BY(protected_mutex_);
+
+  Mutex background_mutex_;
+  CondVar background_wake_;
+  bool stopping_ GUARDED_BY(background_mutex_) = false;
+  bool evict_wanted_ GUARDED_BY(background_mutex_) = false;
+  std::thread checkpoint_thread_;
+  std::thread evict_thread_;
+  bool closed_ = false;
+
+  std::atomic<std::uint64_t> commits_{0}, aborts_{0}, checkpoints_{0}, checkpoint_failures_{0}, checkpoint_us_{0},
+      sync_calls_{0}, evicted_objects_{0}, evicted_bytes_{0}, touch_count_{0}, touch_flushes_{0}, room_waits_{0},
+      bytes_written_{0}, bytes_read_{0};
+};
+
+}  // namespace lrufs::store

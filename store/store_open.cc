@@ -1,0 +1,272 @@
+// Opening, making and closing a store. No step looks at all objects: a state is its meta, the condensed free-space map,
+// and the log after it; only tree pages born after the durable meta are verified before a live meta is believed.
+#include <algorithm>
+#include <random>
+
+#include "store/bytes.h"
+#include "store/store_impl.h"
+
+namespace lrufs::store {
+
+namespace {
+
+// A file system needs blocks of its own for a file's extents, and they count against the file's disk use: at worst one
+// 12-byte ext4 extent for each second page.
+constexpr std::uint64_t kOverheadDivisor = 512;
+constexpr std::uint64_t kInitialBytes = 1U << 20U;
+// Transactions of a lost past may have written pages that a later power cut leaves behind. New ones are numbered far above
+// them, so that no stale page can be taken for a new one.
+constexpr std::uint64_t kTxnGap = 1ULL << 32U;
+
+std::uint64_t random64() {
+  static std::random_device device;
+  return (static_cast<std::uint64_t>(device()) << 32U) | device();
+}
+
+std::uint64_t capacity_pages(std::uint64_t bound) { return (bound - bound / kOverheadDivisor) / kPageSize; }
+
+}  // namespace
+
+StoreImpl::StoreImpl(std::string file, Options opts)
+    : path(std::move(file)), options(std::move(opts)), ops(options.file_ops ? options.file_ops : posix_file_ops()) {
+  boot_id = parse_hex128(ops->boot_id());
+}
+
+StoreImpl::~StoreImpl() {
+  if (fd >= 0 && !closed_) (void)close();
+  if (base != nullptr) ops->unmap(base, mapped_bytes);
+  if (fd >= 0) ops->close(fd);
+}
+
+void StoreImpl::set_bound(std::uint64_t bytes) {
+  current_.bound_bytes = bytes;
+  capacity_ = capacity_pages(bytes);
+  reserve_ = std::clamp<std::uint64_t>(capacity_ / 64, 48, 4096);
+  evict_start_ = reserve_ + std::clamp<std::uint64_t>(capacity_ / 64, 32, 32768);
+  evict_stop_ = evict_start_ + std::clamp<std::uint64_t>(capacity_ / 64, 32, 32768);
+}
+
+Status StoreImpl::open_file(bool& fresh) {
+  auto opened = ops->open(path, false, options.read_only);
+  const bool missing = !opened && opened.error().os_errno == ENOENT;
+  if (missing && options.create && !options.read_only) opened = ops->open(path, true, false);
+  if (!opened) {
+    Error error = opened.error();
+    if (error.os_errno == EISDIR) error = Error(Code::kNotAStore, path + " is a directory, not a store", EISDIR);
+    if (error.os_errno == ELOOP) error = Error(Code::kNotAStore, path + " is a symbolic link; name the store itself", ELOOP);
+    return fail(std::move(error));
+  }
+  fd = *opened;
+  LRUFS_TRY_ASSIGN(identity, ops->identify(fd));
+  if (!identity.is_regular) return fail(Code::kNotAStore, path + " is not a regular file");
+  LRUFS_TRY(ops->lock(fd, !options.read_only));
+  fresh = identity.size == 0;
+  return {};
+}
+
+Status StoreImpl::map_file(std::uint64_t bound) {
+  mapped_bytes = (std::max(bound, identity.size) + kPageSize - 1) / kPageSize * kPageSize;
+  LRUFS_TRY_ASSIGN(base, ops->map(fd, mapped_bytes, !options.read_only));
+  pager = std::make_unique<Pager>(base, mapped_bytes / kPageSize);
+  pager->set_limit(std::min(identity.size, mapped_bytes) / kPageSize);
+  return {};
+}
+
+Status StoreImpl::open() {
+  if (options.bound_given && options.bound < kMinBound)
+    return fail(Code::kBoundTooSmall, "a bound of " + std::to_string(options.bound) + " bytes is too small: a store needs at least " +
+                                          std::to_string(kMinBound) + " bytes (" + std::to_string(kMinBound >> 20U) + "M)");
+  bool fresh = false;
+  LRUFS_TRY(open_file(fresh));
+  std::vector<std::byte> header(4 * kPageSize);
+  if (!fresh) {
+    if (identity.size < kHeaderPages * kPageSize)
+      return fail(Code::kNotAStore, path + " is not an lrufs store, or was cut off");
+    LRUFS_TRY(ops->read(fd, 0, header));
+    const bool zeros = std::all_of(header.begin(), header.end(), [](std::byte b) { return b == std::byte{0}; });
+    // A store whose making was interrupted by a power cut.
+    fresh = zeros && identity.size <= kInitialBytes;
+  }
+  if (fresh) {
+    if (options.read_only || !options.create) return fail(Code::kNotAStore, path + " is empty, not a store");
+    if (const Status made = format(); !made) {
+      (void)ops->truncate(fd, 0);
+      return made;
+    }
+  } else {
+    LRUFS_TRY(open_state(header));
+  }
+  start_background();
+  return {};
+}
+
+Status StoreImpl::format() {
+  const std::uint64_t initial = kInitialBytes;
+  LRUFS_TRY(ops->truncate(fd, 0));
+  LRUFS_TRY(ops->grow(fd, 0, initial));
+  identity.size = initial;
+  LRUFS_TRY(map_file(options.bound));
+  opened_from = "new";
+  {
+    const MutexLock checkpoint_lock(checkpoint_mutex_);
+    const MutexLock lock(writer_);
+    for (auto& byte : current_.uuid) byte = static_cast<std::uint8_t>(random64());
+    current_.name_seed = random64();
+    current_.session = random64();
+    current_.boot_id = boot_id;
+    current_.device = identity.device;
+    current_.inode = identity.inode;
+    current_.grown_pages = initial / kPageSize;
+    set_bound(options.bound);
+    name_hash = std::make_unique<NameHash>(current_.name_seed);
+    space_ = std::make_unique<SpaceMap>(capacity_);
+    space_->finish_load(initial / kPageSize);
+    space_log_ = std::make_unique<SpaceLog>(*pager);
+    readers.publish(current_.txn, current_.roots);
+    durable_slot_ = 1;
+  }
+  LRUFS_TRY(update(
+      [&](Transaction& txn) -> Status {
+        Inode root;
+        root.ino = kRootIno;
+        root.mode = 0040755;
+        root.uid = static_cast<std::uint32_t>(::geteuid());
+        root.gid = static_cast<std::uint32_t>(::getegid());
+        root.nlink = 2;
+        root.atime = root.mtime = root.ctime = root.btime = now();
+        ++state_of(txn).counters.directories;
+        return txn.put_inode(root);
+      },
+      Store::Purpose::kDelete));
+  LRUFS_TRY(checkpoint(readers.latest(), true, false));
+  return ops->sync_parent(path);
+}
+
+Status StoreImpl::open_state(const std::vector<std::byte>& header) {
+  auto choice = choose_meta(header.data(), identity, boot_id, options.from_checkpoint);
+  if (!choice) {
+    Error error = choice.error();
+    if (error.code == Code::kNotFound) error = Error(Code::kNotAStore, "the file is not an lrufs store");
+    error.message = path + ": " + error.message;
+    return fail(std::move(error));
+  }
+  const std::uint64_t old_bound = choice->durable.bound_bytes;
+  if (old_bound < kMinBound) return fail(Code::kCorrupt, path + ": the meta holds an impossible bound");
+  if (!options.bound_given || options.read_only) options.bound = old_bound;
+  LRUFS_TRY(map_file(std::max(old_bound, options.bound)));
+
+  const MutexLock checkpoint_lock(checkpoint_mutex_);
+  const MutexLock lock(writer_);
+  durable_ = choice->durable;
+  durable_slot_ = choice->durable_slot;
+  name_hash = std::make_unique<NameHash>(durable_.name_seed);
+  const auto reset_space = [&]() NO_THREAD_SAFETY_ANALYSIS {
+    space_ = std::make_unique<SpaceMap>(std::max(capacity_pages(std::max(old_bound, options.bound)), identity.size / kPageSize));
+    space_log_ = std::make_unique<SpaceLog>(*pager);
+  };
+  bool from_live = false;
+  if (choice->live) {
+    reset_space();
+    Status believed = verify_new_pages(*choice->live, durable_.txn);
+    if (believed) believed = load_state(*choice->live, durable_);
+    from_live = believed.has_value();
+    if (!from_live)
+      event(Options::Severity::kWarning,
+            "the newest state of the store is not whole, the last checkpoint is used: " + describe(believed.error()));
+  }
+  if (!from_live) {
+    reset_space();
+    LRUFS_TRY(load_state(durable_, durable_));
+  }
+  current_ = from_live ? *choice->live : durable_;
+  opened_from = from_live ? "live" : durable_.clean ? "clean" : "checkpoint";
+  if (identity.size < current_.grown_pages * kPageSize)
+    return fail(Code::kCorrupt, path + ": the store is truncated: it has " + std::to_string(identity.size) + " bytes of " +
+                                    std::to_string(current_.grown_pages * kPageSize));
+  set_bound(options.bound);
+  std::uint64_t grown = identity.size / kPageSize;
+  if (grown > capacity_) {
+    if (space_->high_water() > capacity_)
+      return fail(Code::kBoundTooSmall, path + ": the store holds more than fits a bound of " + std::to_string(options.bound) +
+                                            " bytes; mount it with its old bound of " + std::to_string(old_bound));
+    if (!options.read_only) LRUFS_TRY(ops->truncate(fd, capacity_ * kPageSize));
+    grown = capacity_;
+    pager->set_limit(grown);
+  }
+  space_->finish_load(grown);
+  current_.grown_pages = grown;
+  next_seq.store(current_.counters.next_seq);
+  current_.session = random64();
+  current_.boot_id = boot_id;
+  current_.device = identity.device;
+  current_.inode = identity.inode;
+  current_.durable_txn = durable_.txn;
+  current_.durable_session = durable_.session;
+  current_.txn = TxnId{raw(choice->highest) + kTxnGap};
+  dirty_ = from_live;
+  durable_txn_.store(from_live ? raw(durable_.txn) : raw(current_.txn));
+  readers.publish(current_.txn, current_.roots);
+  if (!options.read_only && !from_live) {
+    // Live metas of a past that is not believed must not be believed later either.
+    std::memset(base + kLiveMetaPage * kPageSize, 0, 2 * kPageSize);
+  }
+  return {};
+}
+
+Status StoreImpl::load_state(const Meta& meta, const Meta& durable) {
+  LRUFS_TRY(space_log_->load(meta.space, *space_, false, true));
+  if (meta.space == durable.space) {
+    space_->copy_used_to_durable();
+    return {};
+  }
+  SpaceLog reader(*pager);
+  return reader.load(durable.space, *space_, true, false);
+}
+
+// Every page that the live state does not share with the durable one must have reached this page cache whole: born
+// when its parent says, with its checksum. Pages that both share are older than the durable meta and are not visited.
+Status StoreImpl::verify_new_pages(const Meta& live, TxnId durable_txn) const {
+  for (const TreeRoot& root : {live.roots.names, live.roots.recency, live.roots.expiry, live.roots.spare}) {
+    std::vector<TreeRoot> stack;
+    if (root.page != kNoPage) stack.push_back(root);
+    while (!stack.empty()) {
+      const TreeRoot next = stack.back();
+      stack.pop_back();
+      if (next.birth <= durable_txn) continue;
+      LRUFS_TRY_ASSIGN(const Page* page, pager->fetch(next.page, next.birth));
+      const NodeView node(*page);
+      if (node.is_leaf()) continue;
+      for (std::uint16_t i = 0; i < node.count(); ++i) stack.push_back({node.child(i), node.child_birth(i)});
+      if (stack.size() > pager->limit() + kMaxDepth * 512) return fail(Code::kCorrupt, "a tree contains itself");
+    }
+  }
+  return {};
+}
+
+Status StoreImpl::close() {
+  if (closed_) return {};
+  closed_ = true;
+  stop_background();
+  Status result;
+  if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load() && space_ != nullptr) {
+    if (touches.size() > 0) result = flush_touches(TouchBatch::kMax * 4);
+    bool unclean = false;
+    {
+      const MutexLock lock(checkpoint_mutex_);
+      const MutexLock writer_lock(writer_);
+      unclean = dirty_ || !durable_.clean;
+    }
+    if (unclean) {
+      const Status synced = checkpoint(readers.latest(), true, true);
+      if (result) result = synced;
+    }
+  } else if (failed_.load()) {
+    const MutexLock lock(failure_mutex_);
+    result = fail(Code::kIo, failure_);
+  }
+  if (base != nullptr) ops->unmap(std::exchange(base, nullptr), mapped_bytes);
+  if (fd >= 0) ops->close(std::exchange(fd, -1));
+  return result;
+}
+
+}  // namespace lrufs::store

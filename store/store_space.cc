@@ -1,0 +1,220 @@
+// Pages for transactions and writers: taking, growing the file, staging content, and making room when none is left.
+#include <algorithm>
+
+#include "store/store_impl.h"
+
+namespace lrufs::store {
+
+namespace {
+
+constexpr std::uint64_t kMinGrowth = (1U << 20U) / kPageSize;
+constexpr std::uint64_t kMaxGrowth = (64U << 20U) / kPageSize;
+// After the disk was full, growth is tried again this often.
+constexpr std::chrono::seconds kDiskFullPause{5};
+// How long a writer waits for readers to end, or for the kernel to let go of evicted files, without any progress.
+constexpr std::chrono::milliseconds kWaitStep{20};
+constexpr int kWaitSteps = 150;
+
+}  // namespace
+
+std::uint64_t StoreImpl::growable() const {
+  if (disk_full_ && std::chrono::steady_clock::now() - disk_full_since_ < kDiskFullPause) return 0;
+  return capacity_ > space_->grown() ? capacity_ - space_->grown() : 0;
+}
+
+std::uint64_t StoreImpl::in_prospect() const { return space_->free() + growable() + space_->pending() + limbo_pages_; }
+
+bool StoreImpl::grow(std::uint64_t want) {
+  const std::uint64_t possible = growable();
+  if (possible == 0) return false;
+  const std::uint64_t old = space_->grown();
+  std::uint64_t step = std::min(possible, std::max(want, std::clamp(old / 8, kMinGrowth, kMaxGrowth)));
+  Status grown = ops->grow(fd, old * kPageSize, (old + step) * kPageSize);
+  if (!grown && grown.error().code == Code::kNoSpace && step > want) {
+    step = std::min(possible, want);
+    grown = ops->grow(fd, old * kPageSize, (old + step) * kPageSize);
+  }
+  if (!grown) {
+    if (!disk_full_)
+      event(Options::Severity::kWarning, "the store cannot grow beyond " + std::to_string(old * kPageSize) +
+                                             " bytes, older files make room instead: " + describe(grown.error()));
+    disk_full_ = true;
+    disk_full_since_ = std::chrono::steady_clock::now();
+    return false;
+  }
+  disk_full_ = false;
+  space_->set_grown(old + step);
+  current_.grown_pages = old + step;
+  pager->set_limit(old + step);
+  return true;
+}
+
+PageNo StoreImpl::take_page(Store::Purpose purpose) {
+  const std::uint64_t floor = purpose == Store::Purpose::kDelete ? 0 : reserve_;
+  if (space_->free() <= floor) grow(floor + 1 - space_->free());
+  if (space_->free() <= floor) return kNoPage;
+  return space_->take_page();
+}
+
+PageRun StoreImpl::take_run(std::uint64_t want, PageNo hint, Store::Purpose purpose) {
+  const std::uint64_t floor = purpose == Store::Purpose::kDelete ? 0 : reserve_;
+  if (space_->free() < floor + want) grow(floor + want - space_->free());
+  if (space_->free() <= floor) return {};
+  const PageRun run = space_->take_run(std::min(want, space_->free() - floor), hint);
+  for (std::uint64_t i = 0; i < run.count; ++i) pager->clear_verified(run.first + i);
+  return run;
+}
+
+// --- staging ---------------------------------------------------------------------------------------------------------
+
+Result<StagedData> StoreImpl::stage(std::uint64_t offset, Bytes data) {
+  if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
+  if (offset > kMaxFileSize || data.size() > kMaxFileSize - offset) return fail(Code::kFileTooLarge);
+  const std::uint64_t first = pages_for(offset);
+  const std::uint64_t end = pages_for(offset + data.size());
+  StagedData staged;
+  staged.first_file_page_ = first;
+  if (first >= end) return staged;
+  std::uint64_t asked = end - first;
+  for (;;) {
+    {
+      const MutexLock lock(writer_);
+      staged.owner_ = this;
+      std::uint64_t missing = end - first;
+      while (missing > 0) {
+        const PageNo hint = staged.runs_.empty() ? kNoPage : staged.runs_.back().first + staged.runs_.back().count;
+        const PageRun run = take_run(missing, raw(hint) < space_->grown() ? hint : kNoPage, Store::Purpose::kWrite);
+        if (run.count == 0) break;
+        staged.runs_.push_back(run);
+        missing -= run.count;
+      }
+      if (missing == 0) break;
+      for (const PageRun& run : staged.runs_) space_->give_back(run);
+      staged.runs_.clear();
+      staged.owner_ = nullptr;
+    }
+    LRUFS_TRY(retry_with_room(asked));
+  }
+  LRUFS_TRY(fill(staged, offset, data));
+  return staged;
+}
+
+Status StoreImpl::fill(const StagedData& staged, std::uint64_t offset, Bytes data) {
+  constexpr std::array<std::byte, kPageSize> kZeros{};
+  std::size_t at = staged.first_file_page_ * kPageSize - offset;
+  for (const PageRun& run : staged.runs_) {
+    const std::size_t part = std::min<std::size_t>(run.count * kPageSize, data.size() - at);
+    // Through the file, not the map: a page that is wholly overwritten need not be faulted in, nor read, first.
+    LRUFS_TRY(ops->write(fd, raw(run.first) * kPageSize, data.subspan(at, part)));
+    if (part < run.count * kPageSize)
+      LRUFS_TRY(ops->write(fd, raw(run.first) * kPageSize + part, {kZeros.data(), run.count * kPageSize - part}));
+    at += part;
+  }
+  return {};
+}
+
+void StoreImpl::unstage(StagedData& staged) {
+  const MutexLock lock(writer_);
+  for (const PageRun& run : staged.runs_) space_->give_back(run);
+  staged.runs_.clear();
+  staged.owner_ = nullptr;
+}
+
+StagedData::StagedData(StagedData&& other) noexcept
+    : owner_(std::exchange(other.owner_, nullptr)),
+      first_file_page_(other.first_file_page_),
+      runs_(std::move(other.runs_)) {
+  other.runs_.clear();
+}
+
+StagedData& StagedData::operator=(StagedData&& other) noexcept {
+  if (this != &other) {
+    if (owner_ != nullptr) owner_->unstage(*this);
+    owner_ = std::exchange(other.owner_, nullptr);
+    first_file_page_ = other.first_file_page_;
+    runs_ = std::move(other.runs_);
+    other.runs_.clear();
+  }
+  return *this;
+}
+
+StagedData::~StagedData() {
+  if (owner_ != nullptr) owner_->unstage(*this);
+}
+
+std::uint64_t StagedData::page_count() const {
+  std::uint64_t count = 0;
+  for (const PageRun& run : runs_) count += run.count;
+  return count;
+}
+
+// --- room ------------------------------------------------------------------------------------------------------------
+
+Status StoreImpl::retry_with_room(std::uint64_t& asked) {
+  LRUFS_TRY(make_room(asked));
+  asked = std::min(asked * 2, std::max(asked, capacity_ / 8));
+  return {};
+}
+
+// Room comes from four sources, the cheapest first: pages that the last checkpoint still needs (a checkpoint frees
+// them), pages that readers see (they end soon), evicted files that the kernel still holds (it is told, and lets go), and
+// eviction.
+Status StoreImpl::make_room(std::uint64_t pages) {
+  const MutexLock room(room_mutex_);
+  room_waits_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint64_t want = pages + reserve_;
+  if (want + kHeaderPages >= capacity_) return fail(Code::kNoSpace, "the file is larger than the store");
+  int waited = 0;
+  int useless_checkpoints = 0;
+  std::uint64_t last_free = 0;
+  for (;;) {
+    std::uint64_t usable = 0;
+    std::uint64_t pending = 0;
+    std::uint64_t limbo = 0;
+    std::uint64_t orphaned = 0;
+    {
+      const MutexLock lock(writer_);
+      release_limbo();
+      usable = space_->free() + growable();
+      pending = space_->pending();
+      limbo = limbo_pages_;
+      orphaned = orphan_pages_total_;
+    }
+    if (usable >= want) return {};
+    if (usable > last_free) waited = useless_checkpoints = 0;
+    last_free = usable;
+    if (usable + pending >= want && useless_checkpoints < 3) {
+      LRUFS_TRY(checkpoint(readers.latest(), true, false));
+      ++useless_checkpoints;
+      continue;
+    }
+    const auto wait = [&] {
+      const MutexLock lock(writer_);
+      room_changed_.wait_until(writer_, std::chrono::steady_clock::now() + kWaitStep);
+      ++waited;
+    };
+    if (usable + pending + limbo + orphaned >= want && waited < kWaitSteps / 3) {
+      wait();
+      continue;
+    }
+    const std::uint64_t missing = want - std::min(want, usable + pending);
+    LRUFS_TRY_ASSIGN(const auto evicted, evict_some(std::max<std::uint64_t>(missing, 1), 64));
+    if (evicted) {
+      useless_checkpoints = 0;
+      continue;
+    }
+    // Nothing is left to evict. What is pending, read, or held may still come.
+    if (pending > 0 && useless_checkpoints < 3) {
+      LRUFS_TRY(checkpoint(readers.latest(), true, false));
+      ++useless_checkpoints;
+      continue;
+    }
+    if ((limbo > 0 || orphaned > 0) && waited < kWaitSteps) {
+      wait();
+      continue;
+    }
+    return fail(Code::kNoSpace, "the store is full and everything left in it is in use");
+  }
+}
+
+}  // namespace lrufs::store

@@ -1,0 +1,259 @@
+// Begin, commit, abort; the pages of a transaction; update() with its retries; snapshots.
+#include <algorithm>
+
+#include "store/store_impl.h"
+
+namespace lrufs::store {
+
+Transaction::State::State(StoreImpl& owner, Store::Purpose why)
+    : store(&owner),
+      purpose(why),
+      id(TxnId{raw(owner.current_.txn) + 1}),
+      roots(owner.current_.roots),
+      counters(owner.current_.counters),
+      view(*owner.pager, roots, *owner.name_hash) {
+  owner.writer_.assert_held();
+}
+
+const Pager& Transaction::State::pager() const { return *store->pager; }
+
+bool Transaction::State::is_mine(PageNo page) const {
+  store->writer_.assert_held();
+  return !store->space_->is_used(page);
+}
+
+Result<Page*> Transaction::State::make_page() {
+  store->writer_.assert_held();
+  PageNo number = kNoPage;
+  if (!spare_pages.empty()) {
+    number = spare_pages.back();
+    spare_pages.pop_back();
+  } else {
+    number = store->take_page(purpose);
+    if (number == kNoPage) return fail(Code::kNoSpace);
+    taken.push_back({number, 1});
+    tree_pages.push_back(number);
+  }
+  changed = true;
+  Page* page = store->pager->at(number);
+  page->header.page_no = raw(number);
+  page->header.birth = raw(id);
+  store->pager->set_verified(number);
+  return page;
+}
+
+Result<Page*> Transaction::State::edit_page(PageNo number, TxnId page_birth) {
+  LRUFS_TRY_ASSIGN(const Page* old, store->pager->fetch(number, page_birth));
+  if (page_birth == id) return store->pager->at(number);
+  LRUFS_TRY_ASSIGN(Page* copy, make_page());
+  const std::uint64_t copy_number = copy->header.page_no;
+  // The gap between slots and cells need not be copied.
+  const std::size_t front = sizeof(PageHeader) + sizeof(std::uint16_t) * old->header.count;
+  std::memcpy(copy->bytes(), old->bytes(), front);
+  std::memcpy(copy->bytes() + old->header.heap, old->bytes() + old->header.heap, kPageSize - old->header.heap);
+  copy->header.page_no = copy_number;
+  copy->header.birth = raw(id);
+  free_page(number);
+  return copy;
+}
+
+void Transaction::State::free_page(PageNo page) {
+  changed = true;
+  if (is_mine(page))
+    spare_pages.push_back(page);
+  else
+    freed.push_back({page, 1});
+}
+
+Result<PageRun> Transaction::State::take_run(std::uint64_t want, PageNo hint) {
+  store->writer_.assert_held();
+  changed = true;
+  const PageRun run = store->take_run(want, hint, purpose);
+  if (run.count == 0) return fail(Code::kNoSpace);
+  taken.push_back(run);
+  return run;
+}
+
+void Transaction::State::free_run(PageRun run) {
+  changed = true;
+  while (run.count > 0) {
+    const bool mine = is_mine(run.first);
+    std::uint64_t count = 1;
+    while (count < run.count && is_mine(run.first + count) == mine) ++count;
+    (mine ? spare_runs : freed).push_back({run.first, count});
+    run = {run.first + count, run.count - count};
+  }
+}
+
+Result<std::unique_ptr<Transaction::State>> StoreImpl::begin(Store::Purpose purpose) {
+  if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
+  writer_.lock();
+  if (failed_.load()) {
+    writer_.unlock();
+    const MutexLock lock(failure_mutex_);
+    return fail(Code::kReadOnly, failure_);
+  }
+  return std::make_unique<Transaction::State>(*this, purpose);
+}
+
+Status StoreImpl::commit(Transaction::State& txn) {
+  if (!txn.changed) {
+    abort(txn);
+    return {};
+  }
+  for (const PageNo page : txn.tree_pages) seal_page(*pager->at(page));
+
+  std::vector<SpaceChange> changes;
+  changes.reserve(txn.taken.size() + txn.freed.size() + txn.spare_pages.size() + txn.spare_runs.size() + 1);
+  const auto note = [&](PageRun run, bool is_freed) {
+    if (!changes.empty() && changes.back().freed == is_freed &&
+        raw(changes.back().run.first) + changes.back().run.count == raw(run.first))
+      changes.back().run.count += run.count;
+    else
+      changes.push_back({run, is_freed});
+  };
+  for (const PageRun& run : txn.taken) note(run, false);
+  for (const StagedData* staged : txn.staged_used) {
+    for (const PageRun& run : staged->runs_) note(run, false);
+  }
+  for (const PageRun& run : txn.freed) note(run, true);
+  for (const PageRun& run : txn.spare_runs) note(run, true);
+  for (const PageNo page : txn.spare_pages) note({page, 1}, true);
+
+  const SpaceLog::Mark mark = space_log_->mark();
+  const auto take = [&](std::uint64_t want) NO_THREAD_SAFETY_ANALYSIS {
+    const PageRun run = take_run(want, kNoPage, txn.purpose);
+    if (run.count > 0) txn.taken.push_back(run);
+    return run;
+  };
+  if (const Status logged = space_log_->append(txn.id, changes, take); !logged) {
+    space_log_->rewind(mark);
+    abort(txn);
+    return logged;
+  }
+
+  txn.counters.next_seq = next_seq.load(std::memory_order_relaxed);
+  current_.txn = txn.id;
+  current_.roots = txn.roots;
+  current_.counters = txn.counters;
+  current_.space = space_log_->roots();
+  current_.clean = false;
+  // The publish: from here on SIGKILL cannot take it back.
+  encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize);
+  readers.publish(txn.id, txn.roots);
+
+  Limbo limbo;
+  const bool unseen = raw(readers.oldest()) >= raw(txn.id);
+  for (const SpaceChange& change : changes) {
+    if (!change.freed) {
+      space_->publish(change.run);
+    } else if (unseen) {
+      space_->retire(change.run);
+    } else {
+      space_->retire_to_limbo(change.run);
+      limbo.runs.push_back(change.run);
+      limbo_pages_ += change.run.count;
+    }
+  }
+  if (!limbo.runs.empty()) {
+    limbo.txn = txn.id;
+    limbo_.push_back(std::move(limbo));
+  }
+  if (!limbo_.empty()) release_limbo();
+  for (StagedData* staged : txn.staged_used) {
+    staged->owner_ = nullptr;
+    staged->runs_.clear();
+  }
+  for (const Ino ino : txn.destroyed) {
+    const auto found = orphan_pages_.find(raw(ino));
+    if (found != orphan_pages_.end()) {
+      orphan_pages_total_ -= found->second;
+      orphan_pages_.erase(found);
+    }
+  }
+  if (!txn.freed.empty()) room_changed_.notify_all();
+  dirty_ = true;
+  commits_.fetch_add(1, std::memory_order_relaxed);
+  txn.active = false;
+  writer_.unlock();
+
+  for (const Ino ino : txn.destroyed) touches.forget(ino);
+  return {};
+}
+
+void StoreImpl::abort(Transaction::State& txn) {
+  for (const PageRun& run : txn.taken) space_->give_back(run);
+  for (auto touch = txn.touches_written.rbegin(); touch != txn.touches_written.rend(); ++touch) touches.restore(*touch);
+  txn.active = false;
+  if (txn.changed) aborts_.fetch_add(1, std::memory_order_relaxed);
+  writer_.unlock();
+}
+
+void StoreImpl::release_limbo() {
+  const std::uint64_t oldest = raw(readers.oldest());
+  while (!limbo_.empty() && raw(limbo_.front().txn) <= oldest) {
+    for (const PageRun& run : limbo_.front().runs) {
+      space_->give_back(run);
+      limbo_pages_ -= run.count;
+    }
+    limbo_.pop_front();
+  }
+}
+
+Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published) {
+  LRUFS_TRY_ASSIGN(auto state, begin(purpose));
+  Transaction txn(std::move(state));
+  LRUFS_TRY(body(txn));
+  published = txn.id();
+  return txn.commit();
+}
+
+Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
+  std::uint64_t asked = 32;
+  for (;;) {
+    TxnId published{0};
+    const Status done = update_once(body, purpose, published);
+    if (done) {
+      if (options.sync == Options::Sync::kAlways) return checkpoint(published, false, false);
+      wake_background();
+      return {};
+    }
+    if (done.error().code == Code::kNoSpace && done.error().message == kFileLimitReached) {
+      LRUFS_TRY_ASSIGN(const auto evicted, evict_some(1, 1));
+      if (!evicted) return fail(Code::kNoSpace, "the limit of files is reached and nothing more can be evicted");
+      continue;
+    }
+    if (done.error().code != Code::kNoSpace) return done;
+    LRUFS_TRY(retry_with_room(asked));
+  }
+}
+
+// --- Transaction and Snapshot as the callers see them ----------------------------------------------------------------
+
+Transaction::Transaction(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Transaction::Transaction(Transaction&&) noexcept = default;
+Transaction::~Transaction() {
+  if (state_ && state_->active) state_->store->abort(*state_);
+}
+const ReadView& Transaction::view() const { return state_->view; }
+TxnId Transaction::id() const { return state_->id; }
+Status Transaction::commit() { return state_->store->commit(*state_); }
+void Transaction::abort() {
+  if (state_->active) state_->store->abort(*state_);
+}
+
+std::unique_ptr<Snapshot::State> StoreImpl::snapshot(Snapshot::Kind kind) {
+  if (kind == Snapshot::Kind::kTransient)
+    return std::make_unique<Snapshot::State>(readers, *pager, *name_hash, readers.acquire(false), false);
+  // A transaction may be overwriting content in place: it ends before the content is frozen.
+  const MutexLock lock(writer_);
+  return std::make_unique<Snapshot::State>(readers, *pager, *name_hash, readers.acquire(true), true);
+}
+
+Snapshot::Snapshot(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Snapshot::Snapshot(Snapshot&&) noexcept = default;
+Snapshot::~Snapshot() = default;
+const ReadView& Snapshot::view() const { return state_->view; }
+TxnId Snapshot::id() const { return state_->lease.txn; }
+
+}  // namespace lrufs::store
