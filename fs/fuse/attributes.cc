@@ -1,0 +1,61 @@
+#include "fs/fuse/attributes.h"
+
+namespace lrufs::fs::fuse {
+namespace {
+
+constexpr std::uint64_t kBlock = 512;              // the unit of st_blocks
+constexpr std::uint64_t kMaxInlineContent = 1024;  // about what the store keeps in a leaf, without a page
+
+timespec to_timespec(const store::Timestamp& time) {
+  return {.tv_sec = static_cast<time_t>(time.sec), .tv_nsec = static_cast<long>(time.nsec)};
+}
+
+std::uint64_t blocks_of(const store::Inode& inode) {
+  // Content that lies inline has no page, yet must not look like a hole: tar --sparse and others take a file
+  // without blocks for zeros and do not read it.
+  if (inode.pages == 0 && inode.is_regular() && inode.size <= kMaxInlineContent) {
+    return (inode.size + kBlock - 1) / kBlock;
+  }
+  return inode.pages * (store::kPageSize / kBlock);
+}
+
+}  // namespace
+
+struct stat to_stat(const store::Inode& inode) {
+  struct stat out {};
+  out.st_ino = store::raw(inode.ino);
+  out.st_mode = inode.mode;
+  out.st_nlink = inode.nlink;
+  out.st_uid = inode.uid;
+  out.st_gid = inode.gid;
+  out.st_rdev = inode.rdev;
+  out.st_size = static_cast<off_t>(inode.size);
+  out.st_blksize = kPreferredIo;
+  out.st_blocks = static_cast<blkcnt_t>(blocks_of(inode));
+  out.st_atim = to_timespec(inode.atime);
+  out.st_mtim = to_timespec(inode.mtime);
+  out.st_ctim = to_timespec(inode.ctime);
+  return out;
+}
+
+store::Timestamp to_timestamp(const timespec& time) {
+  return {.sec = time.tv_sec, .nsec = static_cast<std::uint32_t>(time.tv_nsec)};
+}
+
+fuse_entry_param to_entry(const store::Inode& inode, std::chrono::milliseconds recency) {
+  fuse_entry_param entry{};
+  entry.ino = store::raw(inode.ino);
+  entry.generation = 0;  // inode numbers are never reused
+  entry.attr = to_stat(inode);
+  entry.attr_timeout = kAttributeSeconds;
+  entry.entry_timeout = std::chrono::duration<double>(recency).count();
+  return entry;
+}
+
+fuse_entry_param negative_entry() {
+  fuse_entry_param entry{};
+  entry.entry_timeout = kNegativeSeconds;
+  return entry;
+}
+
+}  // namespace lrufs::fs::fuse

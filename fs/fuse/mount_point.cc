@@ -1,0 +1,85 @@
+#include "fs/fuse/mount_point.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace lrufs::fs::fuse {
+namespace {
+
+using store::Code;
+using store::fail;
+using store::Status;
+
+// fusermount3 is set-uid root and unmounts what its caller has mounted. It does not tell "busy" from other
+// failures.
+Status detach_by_helper(const std::string& path, bool lazy) {
+  std::vector<std::string> words = {"fusermount3", "-u", "-q"};
+  if (lazy) words.emplace_back("-z");
+  words.emplace_back("--");
+  words.push_back(path);
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  // Signals that we wait for with a signalfd are blocked in this thread; the helper should not inherit that.
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  pid_t pid = 0;
+  const int error = ::posix_spawnp(&pid, argv[0], nullptr, &attributes, argv.data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
+  if (error != 0) return fail(Code::kNotPermitted, "fusermount3 cannot be started", error);
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return fail(Code::kBusy, "fusermount3 could not unmount " + path, EBUSY);
+}
+
+}  // namespace
+
+std::optional<dev_t> device_at(const std::string& path) {
+  struct statx attributes {};
+  constexpr int kFlags = AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+  if (::statx(AT_FDCWD, path.c_str(), kFlags, 0, &attributes) != 0) return std::nullopt;
+  return makedev(attributes.stx_dev_major, attributes.stx_dev_minor);
+}
+
+void set_read_ahead(dev_t device, std::uint64_t bytes) {
+  const std::string path = "/sys/class/bdi/" + std::to_string(major(device)) + ":" +
+                           std::to_string(minor(device)) + "/read_ahead_kb";
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  const std::string value = std::to_string(bytes / 1024);
+  [[maybe_unused]] const ssize_t n = ::write(fd, value.data(), value.size());
+  ::close(fd);
+}
+
+Status detach(const std::string& path, bool lazy) {
+  if (::umount2(path.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
+  const int error = errno;
+  if (error == EPERM) return detach_by_helper(path, lazy);
+  return fail(error == EBUSY ? Code::kBusy : Code::kIo,
+              "unmounting " + path + ": " + std::generic_category().message(error), error);
+}
+
+void write_back(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::syncfs(fd);
+  ::close(fd);
+}
+
+}  // namespace lrufs::fs::fuse

@@ -1,0 +1,153 @@
+#include "fs/fuse/notifier.h"
+
+#include <cerrno>
+#include <utility>
+
+#include "fs/fuse/fuse_api.h"
+
+namespace lrufs::fs::fuse {
+namespace {
+
+using store::raw;
+
+// A listing or a lookup that was answered from before the eviction may reach the kernel's cache after the
+// notification. It has arrived by then, unless its reader was held up for this long.
+constexpr std::chrono::milliseconds kSettle{1000};
+
+bool is_held(const NodeTable& nodes, store::Ino ino) { return ino == store::kRootIno || nodes.held(ino); }
+
+}  // namespace
+
+void Notifier::start(fuse_session* session, const NodeTable& nodes) {
+  {
+    const store::MutexLock lock(mutex_);
+    session_ = session;
+    nodes_ = &nodes;
+    running_ = true;
+  }
+  thread_ = std::thread([this] { run(); });
+}
+
+void Notifier::stop() {
+  {
+    const store::MutexLock lock(mutex_);
+    running_ = false;
+    nodes_ = nullptr;
+    work_ = {};
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Notifier::removed(const std::vector<store::Evicted>& evicted) {
+  const NodeTable* nodes = nullptr;
+  {
+    const store::MutexLock lock(mutex_);
+    nodes = nodes_;
+  }
+  if (nodes == nullptr) return;
+  // The shards' locks are taken without ours. An inode that comes to be held after this look was looked up
+  // after the eviction, and so under another name, or not at all.
+  Work found;
+  for (const store::Evicted& e : evicted) {
+    if (!is_held(*nodes, e.parent)) continue;
+    if (e.kept_as_orphan || nodes->held(e.ino)) {
+      found.names.push_back(e);
+    } else {
+      found.directories.insert(raw(e.parent));
+    }
+  }
+  if (found.names.empty() && found.directories.empty()) return;
+
+  const store::MutexLock lock(mutex_);
+  if (!running_) return;
+  for (store::Evicted& e : found.names) {
+    if (work_.names.size() < bound_) {
+      work_.names.push_back(std::move(e));
+    } else {
+      ++counts_.coalesced;
+      add_directory(raw(e.parent));
+    }
+  }
+  for (const std::uint64_t directory : found.directories) add_directory(directory);
+  wake_.notify_one();
+}
+
+void Notifier::add_directory(std::uint64_t ino) {
+  if (work_.directories.size() < bound_) work_.directories.insert(ino);
+}
+
+Notifier::Counts Notifier::counts() const {
+  const store::MutexLock lock(mutex_);
+  Counts counts = counts_;
+  counts.queued = work_.names.size() + work_.directories.size();
+  return counts;
+}
+
+// Waits for work; with directories that settle, no longer than until these are due. False: the end.
+bool Notifier::next(Work& work) {
+  const store::MutexLock lock(mutex_);
+  while (running_ && work_.names.empty() && work_.directories.empty()) {
+    if (settling_.empty()) {
+      wake_.wait(mutex_);
+    } else if (!wake_.wait_until(mutex_, settle_at_)) {
+      break;
+    }
+  }
+  work = std::exchange(work_, {});
+  return running_;
+}
+
+void Notifier::run() {
+  for (Work work; next(work);) {
+    tell_names(work);
+    tell_directories(work.directories);
+    if (!settling_.empty() && std::chrono::steady_clock::now() >= settle_at_) {
+      tell_directories(std::exchange(settling_, {}));
+    }
+    if (work.directories.empty()) continue;
+    // A directory that changes all the time is told all the time anyway, so that the due time may stay as it
+    // is.
+    if (settling_.empty()) settle_at_ = std::chrono::steady_clock::now() + kSettle;
+    settling_.merge(work.directories);
+  }
+}
+
+void Notifier::tell_names(Work& work) {
+  fuse_session* session = nullptr;
+  {
+    const store::MutexLock lock(mutex_);
+    session = session_;
+  }
+  std::uint64_t told = 0;
+  for (const store::Evicted& e : work.names) {
+    int result =
+        fuse_lowlevel_notify_delete(session, raw(e.parent), raw(e.ino), e.name.c_str(), e.name.size());
+    if (result != 0 && result != -ENOENT) {
+      // A mount point, a directory that the kernel believes to be in use, or a kernel that is too old.
+      result = fuse_lowlevel_notify_inval_entry(session, raw(e.parent), e.name.c_str(), e.name.size());
+    }
+    // ENOENT: the kernel has no such name, so it has not marked the directory as changed; its listing may
+    // have it.
+    if (result != 0) work.directories.insert(raw(e.parent));
+    ++told;
+  }
+  const store::MutexLock lock(mutex_);
+  counts_.names += told;
+}
+
+void Notifier::tell_directories(const InoSet& directories) {
+  fuse_session* session = nullptr;
+  {
+    const store::MutexLock lock(mutex_);
+    session = session_;
+    counts_.directories += directories.size();
+  }
+  for (const std::uint64_t directory : directories) {
+    // Offset 0, not -1: the cached listing has to go, and not just the attributes. Errors mean that the
+    // kernel does not know the directory, or that the connection is gone.
+    fuse_lowlevel_notify_inval_inode(session, directory, 0, 0);
+  }
+}
+
+}  // namespace lrufs::fs::fuse

@@ -1,0 +1,84 @@
+// Attributes: getattr, setattr, readlink, statfs.
+#include "fs/fuse/attributes.h"
+#include "fs/fuse/ops_table.h"
+#include "fs/fuse/request.h"
+
+namespace lrufs::fs::fuse {
+namespace {
+
+using store::Ino;
+
+void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
+  handle(req, Op::kGetattr, [&](Request& request) {
+    const auto inode = request.volume().getattr(Ino{ino});
+    if (inode) {
+      request.attributes(*inode);
+    } else {
+      request.fail(inode.error());
+    }
+  });
+}
+
+// FATTR_KILL_SUIDGID of the protocol, which libfuse passes on under this name where it knows it.
+constexpr int kKillSuidGid = 1 << 11;
+
+AttrChange to_change(const struct stat& attr, int valid) {
+  AttrChange change;
+  if ((valid & FUSE_SET_ATTR_MODE) != 0) change.mode = attr.st_mode & 07777U;
+  if ((valid & FUSE_SET_ATTR_UID) != 0) change.uid = attr.st_uid;
+  if ((valid & FUSE_SET_ATTR_GID) != 0) change.gid = attr.st_gid;
+  if ((valid & FUSE_SET_ATTR_SIZE) != 0) change.size = static_cast<std::uint64_t>(attr.st_size);
+  if ((valid & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) != 0) {
+    change.atime = (valid & FUSE_SET_ATTR_ATIME_NOW) != 0 ? store::now() : to_timestamp(attr.st_atim);
+  }
+  if ((valid & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0) {
+    change.mtime = (valid & FUSE_SET_ATTR_MTIME_NOW) != 0 ? store::now() : to_timestamp(attr.st_mtim);
+  }
+  if ((valid & FUSE_SET_ATTR_CTIME) != 0) change.ctime = to_timestamp(attr.st_ctim);
+  change.kill_suid_gid = (valid & kKillSuidGid) != 0;
+  return change;
+}
+
+void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int valid, fuse_file_info* /*file*/) {
+  handle(req, Op::kSetattr, [&](Request& request) {
+    const auto inode = request.volume().setattr(Ino{ino}, to_change(*attr, valid), request.caller());
+    if (inode) {
+      request.attributes(*inode);
+    } else {
+      request.fail(inode.error());
+    }
+  });
+}
+
+void on_readlink(fuse_req_t req, fuse_ino_t ino) {
+  handle(req, Op::kReadlink, [&](Request& request) {
+    const auto target = request.volume().readlink(Ino{ino});
+    if (target) {
+      request.target(*target);
+    } else {
+      request.fail(target.error());
+    }
+  });
+}
+
+void on_statfs(fuse_req_t req, fuse_ino_t /*ino*/) {
+  handle(req, Op::kStatfs, [&](Request& request) {
+    const auto usage = request.volume().usage();
+    if (usage) {
+      request.usage(*usage);
+    } else {
+      request.fail(usage.error());
+    }
+  });
+}
+
+}  // namespace
+
+void add_attr_operations(fuse_lowlevel_ops& table) {
+  table.getattr = on_getattr;
+  table.setattr = on_setattr;
+  table.readlink = on_readlink;
+  table.statfs = on_statfs;
+}
+
+}  // namespace lrufs::fs::fuse

@@ -1,0 +1,181 @@
+// Content. There is no open state: OPEN and FLUSH are answered with ENOSYS once, and not sent again.
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "fs/fuse/ops_table.h"
+#include "fs/fuse/request.h"
+
+namespace lrufs::fs::fuse {
+namespace {
+
+using store::Code;
+using store::Ino;
+
+// A copy_file_range(2) may be short, and callers go on; a worker should not be held for gigabytes.
+constexpr std::size_t kMaxCopy = 64UL << 20U;
+
+// What holes read as. Never written, so that all of it is the kernel's one page of zeros.
+constexpr std::size_t kZeroBytes = 1UL << 20U;
+alignas(4096) char zeros[kZeroBytes];  // NOLINT(cppcoreguidelines-avoid-c-arrays): .bss, no initialiser
+
+void on_open(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* file) {
+  handle(req, Op::kOpen, [&](Request& request) {
+    if (request.context().connection.zero_message_open) {
+      request.fail(ENOSYS);
+      return;
+    }
+    file->keep_cache = 1;
+    request.opened(*file);
+  });
+}
+
+// Sent only for files that were created before the first OPEN, or by kernels that always open.
+void on_release(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*file*/) {
+  handle(req, Op::kRelease, [](Request& request) { request.done(); });
+}
+
+void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*file*/) {
+  // What was written is published already: close() has nothing to wait for.
+  handle(req, Op::kFlush, [](Request& request) { request.fail(ENOSYS); });
+}
+
+// One array for each thread, so that a READ allocates nothing of its own.
+std::vector<iovec>& pieces_of_this_thread() {
+  thread_local std::vector<iovec> pieces;
+  pieces.clear();
+  return pieces;
+}
+
+void add_pieces(const ReadReply& reply, std::vector<iovec>& pieces) {
+  for (const store::Segment& segment : reply.segments) {
+    if (segment.data != nullptr) {
+      // iovec has no const; writev(2) only reads.
+      pieces.push_back({.iov_base = const_cast<std::byte*>(segment.data), .iov_len = segment.length});
+      continue;
+    }
+    for (std::uint64_t left = segment.length; left > 0;) {
+      const std::size_t length = std::min<std::uint64_t>(left, kZeroBytes);
+      pieces.push_back({.iov_base = zeros, .iov_len = length});
+      left -= length;
+    }
+  }
+}
+
+// A file in more pieces than one system call takes.
+void answer_by_copy(Request& request, const std::vector<iovec>& pieces, std::uint64_t bytes) {
+  std::vector<char> copy;
+  copy.reserve(bytes);
+  for (const iovec& piece : pieces) {
+    const char* data = static_cast<const char*>(piece.iov_base);
+    copy.insert(copy.end(), data, data + piece.iov_len);
+  }
+  request.bytes(copy);
+}
+
+void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fuse_file_info* /*file*/) {
+  handle(req, Op::kRead, [&](Request& request) {
+    // The snapshot in `reply` keeps the pages until the kernel has them, that is, until the answer is out.
+    const auto reply = request.volume().read(Ino{ino}, static_cast<std::uint64_t>(offset), size);
+    if (!reply) {
+      request.fail(reply.error());
+      return;
+    }
+    std::vector<iovec>& pieces = pieces_of_this_thread();
+    add_pieces(*reply, pieces);
+    if (pieces.size() <= Request::kMaxPieces) {
+      request.pieces(pieces);
+    } else {
+      answer_by_copy(request, pieces, reply->bytes);
+    }
+  });
+}
+
+// Set only where HANDLE_KILLPRIV_V2 was agreed on, and known to libfuse since 3.18.3; without it the kernel
+// clears set-id bits by a SETATTR.
+template <typename FileInfo>
+bool kills_suid_gid(const FileInfo& file) {
+  if constexpr (requires { file.kill_suidgid; }) {
+    return file.kill_suidgid != 0;
+  } else {
+    return false;
+  }
+}
+
+// `data` lies in the buffer that the request was read into.
+void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size, off_t offset,
+              fuse_file_info* file) {
+  handle(req, Op::kWrite, [&](Request& request) {
+    const auto written = request.volume().write(Ino{ino}, static_cast<std::uint64_t>(offset),
+                                                std::as_bytes(std::span(data, size)), kills_suid_gid(*file));
+    if (written) {
+      request.written(*written);
+    } else {
+      request.fail(written.error());
+    }
+  });
+}
+
+void on_fsync(fuse_req_t req, fuse_ino_t ino, int /*datasync*/, fuse_file_info* /*file*/) {
+  handle(req, Op::kFsync, [&](Request& request) { request.done(request.volume().sync(Ino{ino})); });
+}
+
+void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                  fuse_file_info* /*file*/) {
+  handle(req, Op::kFallocate, [&](Request& request) {
+    request.done(request.volume().fallocate(Ino{ino}, mode, static_cast<std::uint64_t>(offset),
+                                            static_cast<std::uint64_t>(length)));
+  });
+}
+
+void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* /*file*/) {
+  handle(req, Op::kLseek, [&](Request& request) {
+    if (offset < 0) {
+      request.fail(ENXIO);
+      return;
+    }
+    const auto found = request.volume().seek(Ino{ino}, static_cast<std::uint64_t>(offset), whence);
+    if (found) {
+      request.offset(*found);
+    } else if (found.error().code == Code::kNotFound) {
+      request.fail(ENXIO);  // lseek(2): beyond the end, or no data after it
+    } else {
+      request.fail(found.error());
+    }
+  });
+}
+
+void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info* /*from_file*/,
+                        fuse_ino_t to, off_t to_offset, fuse_file_info* /*to_file*/, std::size_t length,
+                        int flags) {
+  handle(req, Op::kCopyFileRange, [&](Request& request) {
+    if (flags != 0) {
+      request.fail(EINVAL);
+      return;
+    }
+    const auto copied =
+        request.volume().copy_range(Ino{from}, static_cast<std::uint64_t>(from_offset), Ino{to},
+                                    static_cast<std::uint64_t>(to_offset), std::min(length, kMaxCopy));
+    if (copied) {
+      request.written(*copied);
+    } else {
+      request.fail(copied.error());
+    }
+  });
+}
+
+}  // namespace
+
+void add_data_operations(fuse_lowlevel_ops& table) {
+  table.open = on_open;
+  table.release = on_release;
+  table.flush = on_flush;
+  table.read = on_read;
+  table.write = on_write;
+  table.fsync = on_fsync;
+  table.fallocate = on_fallocate;
+  table.lseek = on_lseek;
+  table.copy_file_range = on_copy_file_range;
+}
+
+}  // namespace lrufs::fs::fuse

@@ -1,0 +1,98 @@
+#include "fs/fuse/stats_json.h"
+
+#include <unistd.h>
+
+#include "fs/fuse/context.h"
+#include "fs/fuse/fuse_api.h"
+#include "fs/fuse/init.h"
+#include "fs/fuse/notifier.h"
+#include "lrufs/version.h"
+
+namespace lrufs::fs::fuse {
+namespace {
+
+using nlohmann::json;
+
+json requests_json(const Counters& counters) {
+  json out = json::object();
+  for (std::size_t i = 0; i < kOpCount; ++i) {
+    const auto op = static_cast<Op>(i);
+    out[std::string(op_name(op))] = counters.of(op);
+  }
+  return out;
+}
+
+json notifications_json(const Notifier::Counts& counts) {
+  return {{"names", counts.names},
+          {"directories", counts.directories},
+          {"coalesced", counts.coalesced},
+          {"queued", counts.queued}};
+}
+
+}  // namespace
+
+json to_json(const store::Statistics& s) {
+  return {
+      {"bound_bytes", s.bound_bytes},
+      {"capacity_bytes", s.capacity_bytes},
+      {"file_bytes", s.file_bytes},
+      {"used_bytes", s.used_bytes},
+      {"free_bytes", s.free_bytes},
+      {"pending_bytes", s.pending_bytes},
+      {"reserve_bytes", s.reserve_bytes},
+      {"files", s.files},
+      {"directories", s.directories},
+      {"orphans", s.orphans},
+      {"content_bytes", s.content_bytes},
+      {"txn", s.txn},
+      {"durable_txn", s.durable_txn},
+      {"pending_touches", s.pending_touches},
+      {"readers", s.readers},
+      {"oldest_reader_lag", s.oldest_reader_lag},
+      {"max_files", s.max_files},
+      {"read_only", s.read_only},
+      {"uuid", s.uuid},
+      {"opened_from", s.opened_from},
+      {"commits", s.commits},
+      {"aborts", s.aborts},
+      {"checkpoints", s.checkpoints},
+      {"checkpoint_failures", s.checkpoint_failures},
+      {"checkpoint_microseconds", s.checkpoint_microseconds},
+      {"sync_calls", s.sync_calls},
+      {"evicted_objects", s.evicted_objects},
+      {"evicted_bytes", s.evicted_bytes},
+      {"touches", s.touches},
+      {"touch_flushes", s.touch_flushes},
+      {"room_waits", s.room_waits},
+      {"bytes_written", s.bytes_written},
+      {"bytes_read", s.bytes_read},
+      {"corrupt_pages", s.corrupt_pages},
+  };
+}
+
+std::string mount_statistics_json(Context& context) {
+  Volume& volume = context.volume;
+  const Connection& connection = context.connection;
+  json out = {
+      {"version", kVersion},
+      {"libfuse", fuse_pkgversion()},
+      {"pid", ::getpid()},
+      {"store", context.options.store},
+      {"mount_point", context.options.mount_point},
+      {"mount_options", fuse_words(context.options)},
+      {"protocol",
+       std::to_string(connection.protocol_major) + "." + std::to_string(connection.protocol_minor)},
+      {"capabilities", capability_names(connection.enabled)},
+      {"recency_ms", context.options.recency.count()},
+      {"requests", requests_json(context.counters)},
+      {"failures", context.counters.failures()},
+      {"nodes", {{"held", volume.nodes().size()}, {"memory_bytes", volume.nodes().memory_bytes()}}},
+      {"notifications", notifications_json(context.notifier.counts())},
+      {"statistics", to_json(volume.store().statistics())},
+      {"failure", volume.store().failure()},
+  };
+  // A path need not be UTF-8.
+  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace lrufs::fs::fuse

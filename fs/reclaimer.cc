@@ -1,0 +1,112 @@
+#include "fs/reclaimer.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace lrufs::fs {
+
+using store::Ino;
+using store::MutexLock;
+
+namespace {
+// Orphans destroyed in one transaction: the writer's lock is let go between two batches.
+constexpr std::size_t kBatch = 128;
+}  // namespace
+
+Reclaimer::Reclaimer(store::Store& store, std::size_t queue_limit)
+    : store_(store), queue_limit_(queue_limit), thread_([this] { run(); }) {}
+
+Reclaimer::~Reclaimer() { stop(); }
+
+void Reclaimer::push(Ino ino) {
+  {
+    MutexLock lock(mutex_);
+    if (stop_) return;
+    if (queue_.size() < queue_limit_) {
+      queue_.push_back(ino);
+    } else {
+      leftovers_ = true;
+    }
+    if (failed_) {
+      failed_ = false;
+      leftovers_ = true;
+    }
+  }
+  wake_.notify_one();
+}
+
+void Reclaimer::request_leftovers() {
+  {
+    MutexLock lock(mutex_);
+    if (stop_) return;
+    leftovers_ = true;
+  }
+  wake_.notify_one();
+}
+
+void Reclaimer::wait_idle() {
+  MutexLock lock(mutex_);
+  while (working_ || leftovers_ || !queue_.empty()) idle_.wait(mutex_);
+}
+
+void Reclaimer::stop() {
+  {
+    MutexLock lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Reclaimer::run() {
+  for (;;) {
+    std::vector<Ino> inodes;
+    bool leftovers = false;
+    {
+      MutexLock lock(mutex_);
+      working_ = false;
+      while (queue_.empty() && !leftovers_ && !stop_) {
+        idle_.notify_all();
+        wake_.wait(mutex_);
+      }
+      if (queue_.empty() && !leftovers_) {
+        idle_.notify_all();
+        return;
+      }
+      inodes.swap(queue_);
+      leftovers = std::exchange(leftovers_, false);
+      working_ = true;
+    }
+    destroy(inodes);
+    if (leftovers) destroy_leftovers();
+  }
+}
+
+void Reclaimer::destroy(const std::vector<Ino>& inodes) {
+  for (std::size_t done = 0; done < inodes.size(); done += kBatch) {
+    const auto first = inodes.begin() + static_cast<std::ptrdiff_t>(done);
+    const auto count = static_cast<std::ptrdiff_t>(std::min(kBatch, inodes.size() - done));
+    if (!store_.reclaim(std::vector<Ino>(first, first + count))) note_failure();
+  }
+}
+
+void Reclaimer::destroy_leftovers() {
+  // One pass over the orphans that there are now; those that are held stay.
+  Ino after = store::kNoIno;
+  for (;;) {
+    const auto some = store_.snapshot(store::Snapshot::Kind::kTransient).view().orphans(after, kBatch);
+    if (!some) return note_failure();
+    if (some->empty()) return;
+    destroy(*some);
+    after = some->back();
+    MutexLock lock(mutex_);
+    if (stop_) return;  // the next open goes on
+  }
+}
+
+void Reclaimer::note_failure() {
+  MutexLock lock(mutex_);
+  failed_ = true;
+}
+
+}  // namespace lrufs::fs

@@ -1,0 +1,191 @@
+#include "fs/volume.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "fs/volume_impl.h"
+
+namespace lrufs::fs {
+
+// --- shared with the other families
+// ----------------------------------------------------------------------------------
+
+Result<Inode> load(const ReadView& view, Ino ino) {
+  auto inode = view.inode(ino);
+  if (!inode && inode.error().code == Code::kNotFound) return fail(Code::kStale);
+  return inode;
+}
+
+Status check_parent(const Inode& dir) {
+  if (!dir.is_directory()) return fail(Code::kNotDirectory);
+  if (dir.nlink == 0 || (dir.flags & Inode::kOrphan) != 0U) return fail(Code::kNotFound);
+  return {};
+}
+
+Status check_name(std::string_view name) {
+  if (name.size() > store::kMaxName) return fail(Code::kNameTooLong);
+  if (name.empty() || name == "." || name == "..") return fail(Code::kInvalid);
+  if (name.find('/') != name.npos || name.find('\0') != name.npos) return fail(Code::kInvalid);
+  return {};
+}
+
+Status check_regular(const Inode& inode) {
+  if (inode.is_directory()) return fail(Code::kIsDirectory);
+  if (!inode.is_regular()) return fail(Code::kInvalid);
+  return {};
+}
+
+void clear_set_id(Inode& inode) {
+  if (!inode.is_regular()) return;
+  inode.mode &= ~static_cast<std::uint32_t>(S_ISUID);
+  if ((inode.mode & S_IXGRP) != 0U) inode.mode &= ~static_cast<std::uint32_t>(S_ISGID);
+}
+
+Status drop_privileges(Transaction& txn, Inode& inode) {
+  clear_set_id(inode);
+  if (!inode.is_regular()) return {};
+  auto removed = txn.remove_xattr(inode, "security.capability");
+  if (!removed && removed.error().code != Code::kNoAttribute) return removed;
+  return {};
+}
+
+Result<Inode*> InodeSet::get(Ino ino) {
+  for (std::size_t i = 0; i < count_; ++i) {
+    if (inodes_[i].ino == ino) return &inodes_[i];
+  }
+  LRUFS_TRY_ASSIGN(const Inode inode, load(txn_.view(), ino));
+  return adopt(inode);
+}
+
+Inode* InodeSet::adopt(const Inode& inode) {
+  inodes_.at(count_) = inode;
+  return &inodes_[count_++];
+}
+
+void InodeSet::gone(const Inode* inode) {
+  for (Inode& each : inodes_) {
+    if (&each == inode) each.ino = store::kNoIno;
+  }
+}
+
+Status InodeSet::put_all() {
+  for (std::size_t i = 0; i < count_; ++i) {
+    if (inodes_[i].ino != store::kNoIno) LRUFS_TRY(txn_.put_inode(inodes_[i]));
+  }
+  return {};
+}
+
+// --- effects outside of the store
+// ------------------------------------------------------------------------------------
+
+void Volume::Impl::Effects::count_lookup(Ino ino) {
+  impl_.nodes.add(ino);
+  counted_ = ino;
+}
+
+Status Volume::Impl::Effects::drop(Transaction& txn, Inode& inode) {
+  condemned_ = impl_.fence.condemn();
+  if (!impl_.nodes.mark_orphan(inode.ino)) return txn.destroy(inode);
+  LRUFS_TRY(txn.orphan(inode));
+  inode.nlink = 0;  // a removed directory has lost its "." as well
+  return txn.put_inode(inode);
+}
+
+void Volume::Impl::Effects::undo() {
+  if (counted_ != store::kNoIno) impl_.forget(std::exchange(counted_, store::kNoIno), 1);
+}
+
+void Volume::Impl::Effects::end(bool committed) {
+  if (!committed) undo();
+  if (condemned_ != 0) impl_.fence.settle(condemned_);
+}
+
+Status Volume::Impl::change(Purpose purpose, const ChangeBody& body) {
+  if (read_only()) return fail(Code::kReadOnly);
+  Effects effects(*this);
+  auto status = store->update(
+      [&](Transaction& txn) -> Status {
+        effects.undo();
+        return body(txn, effects);
+      },
+      purpose);
+  effects.end(status.has_value());
+  return status;
+}
+
+std::uint64_t Volume::Impl::max_file_size() const {
+  const std::uint64_t store_limit = store->max_file_size();
+  return options.max_file_size == 0 ? store_limit : std::min(store_limit, options.max_file_size);
+}
+
+// --- life
+// ------------------------------------------------------------------------------------------------------------
+
+Volume::Volume(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Volume::~Volume() {
+  if (impl_->store != nullptr) (void)close();
+}
+
+Result<std::unique_ptr<Volume>> Volume::open(const std::string& path, store::Options store_options,
+                                             Options options, RemovedFn on_removed) {
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  impl->on_removed = std::move(on_removed);
+  store_options.read_only = store_options.read_only || options.read_only;
+  impl->options.read_only = store_options.read_only;
+  // Both are called from the store's threads until close() returns; Impl does not move.
+  store_options.is_held = [self = impl.get()](Ino ino) {
+    // Not settled here: the end of this transaction is not told. The next lookup finds out by waiting for it.
+    self->fence.condemn();
+    return self->nodes.mark_orphan(ino);
+  };
+  store_options.on_evict = [self = impl.get()](const std::vector<store::Evicted>& evicted) {
+    if (self->on_removed) self->on_removed(evicted);
+  };
+  LRUFS_TRY_ASSIGN(impl->store, store::Store::open(path, std::move(store_options)));
+  impl->reclaimer = std::make_unique<Reclaimer>(*impl->store);
+  return std::unique_ptr<Volume>(new Volume(std::move(impl)));
+}
+
+Status Volume::close() {
+  if (impl_->store == nullptr) return {};
+  impl_->reclaimer->stop();
+  auto status = impl_->store->close();
+  impl_->reclaimer.reset();
+  impl_->store.reset();
+  return status;
+}
+
+store::Store& Volume::store() { return *impl_->store; }
+const NodeTable& Volume::nodes() const { return impl_->nodes; }
+
+// --- lookup counts
+// ---------------------------------------------------------------------------------------------------
+
+void Volume::forget(Ino ino, std::uint64_t count) { impl_->forget(ino, count); }
+
+void Volume::forget_all() {
+  for (const Ino ino : impl_->nodes.clear()) impl_->reclaimer->push(ino);
+}
+
+bool Volume::count_lookup(Ino ino, std::optional<std::uint64_t> seen) {
+  LookupFence& fence = impl_->fence;
+  impl_->nodes.add(ino);
+  if (seen && fence.condemned() == *seen) return true;
+  const std::uint64_t condemned = fence.condemned();
+  impl_->store->writer_barrier();
+  fence.settle(condemned);
+  if (impl_->store->snapshot(Snapshot::Kind::kTransient).view().inode(ino)) return true;
+  impl_->forget(ino, 1);
+  return false;
+}
+
+void Volume::reclaim_leftovers() {
+  if (!impl_->read_only()) impl_->reclaimer->request_leftovers();
+}
+void Volume::wait_for_reclaim() { impl_->reclaimer->wait_idle(); }
+
+}  // namespace lrufs::fs

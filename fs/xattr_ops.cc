@@ -1,0 +1,121 @@
+// Extended attributes, ACLs among them.
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <span>
+#include <utility>
+
+#include "fs/acl.h"
+#include "fs/volume_impl.h"
+
+namespace lrufs::fs {
+
+namespace {
+
+constexpr std::size_t kMaxXattrName = 255;  // XATTR_NAME_MAX of linux/limits.h
+constexpr std::string_view kReserved = "user.lrufs.";
+
+bool is_acl(std::string_view name) { return name == kAccessAcl || name == kDefaultAcl; }
+bool is_user(std::string_view name) { return name.starts_with("user."); }
+
+// kUnsupported for a namespace that there is not, kInvalid for a name that cannot be.
+Status check_xattr_name(std::string_view name) {
+  if (is_acl(name)) return {};
+  for (const std::string_view prefix : {"user.", "trusted.", "security."}) {
+    if (!name.starts_with(prefix)) continue;
+    if (name.size() == prefix.size() || name.size() > kMaxXattrName || name.find('\0') != name.npos) {
+      return fail(Code::kInvalid);
+    }
+    return {};
+  }
+  return fail(Code::kUnsupported);
+}
+
+// user.* has no meaning where permission bits do not mean access to content (xattr(7)).
+bool takes_user_xattrs(const Inode& inode) { return inode.is_regular() || inode.is_directory(); }
+
+Status check_change(const Inode& inode, std::string_view name) {
+  if (is_user(name) && !takes_user_xattrs(inode)) return fail(Code::kNotPermitted);
+  if (is_acl(name) && inode.is_symlink()) return fail(Code::kUnsupported);
+  return {};
+}
+
+Status remove_if_there(Transaction& txn, Inode& inode, std::string_view name) {
+  auto removed = txn.remove_xattr(inode, name);
+  if (!removed && removed.error().code == Code::kNoAttribute) return {};
+  return removed;
+}
+
+Status set_acl(Transaction& txn, Inode& inode, std::string_view name, const Acl& acl, bool kill_sgid) {
+  if (acl.entries.empty()) return remove_if_there(txn, inode, name);
+  if (name == kDefaultAcl) {
+    if (!inode.is_directory()) return fail(Code::kNotPermitted);
+  } else {
+    inode.mode = mode_of(acl, inode.mode);
+    if (kill_sgid) inode.mode &= ~static_cast<std::uint32_t>(S_ISGID);
+    if (equals_mode(acl)) return remove_if_there(txn, inode, name);
+  }
+  const std::string value = encode_acl(acl);
+  return txn.set_xattr(inode, name, std::as_bytes(std::span(value.data(), value.size())));
+}
+
+}  // namespace
+
+Result<std::string> Volume::get_xattr(Ino ino, std::string_view name) {
+  LRUFS_TRY(check_xattr_name(name));
+  const Snapshot snapshot = impl_->store->snapshot(Snapshot::Kind::kTransient);
+  auto value = snapshot.view().xattr(ino, name);
+  // Only a miss pays for telling why; most are security.capability before a write.
+  if (!value && value.error().code == Code::kNoAttribute) LRUFS_TRY(load(snapshot.view(), ino));
+  return value;
+}
+
+Status Volume::set_xattr(Ino ino, std::string_view name, Bytes value, int flags, bool kill_sgid) {
+  LRUFS_TRY(check_xattr_name(name));
+  if (name.starts_with(kReserved)) return fail(Code::kUnsupported);
+  auto mode = Transaction::XattrMode::kAny;
+  if (flags == XATTR_CREATE) {
+    mode = Transaction::XattrMode::kCreate;
+  } else if (flags == XATTR_REPLACE) {
+    mode = Transaction::XattrMode::kReplace;
+  } else if (flags != 0) {
+    return fail(Code::kInvalid);
+  }
+  if (value.size() > store::kMaxXattr) return fail(Code::kValueTooLarge);
+  Acl acl;
+  if (is_acl(name)) {
+    LRUFS_TRY_ASSIGN(acl, decode_acl(value));
+  }
+
+  impl_->touch(ino);
+  return impl_->change(Purpose::kWrite, [&](Transaction& txn, Impl::Effects&) -> Status {
+    LRUFS_TRY_ASSIGN(Inode inode, load(txn.view(), ino));
+    LRUFS_TRY(check_change(inode, name));
+    if (is_acl(name)) {
+      LRUFS_TRY(set_acl(txn, inode, name, acl, kill_sgid));
+    } else {
+      LRUFS_TRY(txn.set_xattr(inode, name, value, mode));
+    }
+    inode.ctime = store::now();
+    return txn.put_inode(inode);
+  });
+}
+
+Result<std::vector<std::string>> Volume::list_xattrs(Ino ino) {
+  const Snapshot snapshot = impl_->store->snapshot(Snapshot::Kind::kTransient);
+  LRUFS_TRY(load(snapshot.view(), ino));
+  return snapshot.view().xattr_names(ino);
+}
+
+Status Volume::remove_xattr(Ino ino, std::string_view name) {
+  LRUFS_TRY(check_xattr_name(name));
+  return impl_->change(Purpose::kDelete, [&](Transaction& txn, Impl::Effects&) -> Status {
+    LRUFS_TRY_ASSIGN(Inode inode, load(txn.view(), ino));
+    LRUFS_TRY(check_change(inode, name));
+    LRUFS_TRY(txn.remove_xattr(inode, name));
+    inode.ctime = store::now();
+    return txn.put_inode(inode);
+  });
+}
+
+}  // namespace lrufs::fs
