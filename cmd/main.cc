@@ -1,0 +1,68 @@
+// The program `lrufs`: finds the verb and runs it.
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "cmd/mount_helper.h"
+#include "cmd/verbs.h"
+#include "lrufs/version.h"
+
+namespace lrufs::cmd {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  lrufs mount --size 10G cache.lrufs /mnt/cache   make a cache of at most 10 GiB and mount it
+  cp -r build/ /mnt/cache/                        use it: old files go when it is full
+  lrufs stat /mnt/cache                           how full it is, what was evicted
+  lrufs umount /mnt/cache                         write everything to the disk and unmount
+  lrufs mount cache.lrufs /mnt/cache              everything is still there
+  lrufs check cache.lrufs                         (unmounted) check every page of it
+
+Exit codes: 0 done, 1 failed (check: damage was found), 2 wrong use (check: could not be checked).
+`lrufs VERB --help` explains each verb.)";
+
+int run(const std::vector<std::string>& arguments) {
+  CLI::App program(
+      "lrufs: a directory that never fills up. One store file, bounded in size; the least recently used\n"
+      "files make room; what was in it is still there after a restart or a crash.",
+      "lrufs");
+  const std::string version = "lrufs " + std::string(kVersion);
+  program.set_version_flag("--version", version, "Print the version");
+  program.set_help_flag("-h,--help", "Print this help");
+  program.require_subcommand(1);
+  program.get_formatter()->column_width(34);
+  program.footer(kFooter);
+  const std::array verbs = {add_mount(program), add_umount(program), add_stat(program), add_check(program)};
+  for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
+
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
+    reversed.pop_back();                                                      // the program's name
+    program.parse(std::move(reversed));
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error) == 0 ? kOk : kUsage;  // prints the help, the version, or what is wrong
+  }
+  const auto* verb = std::ranges::find_if(verbs, [](const Verb& v) { return v.app->parsed(); });
+  return verb->run();
+}
+
+}  // namespace
+
+}  // namespace lrufs::cmd
+
+int main(int argc, char** argv) {
+  try {
+    std::vector<std::string> arguments(argv, argv + argc);
+    if (const auto mount = lrufs::cmd::as_mount_command(arguments)) {
+      arguments.resize(1);
+      arguments.insert(arguments.end(), mount->begin(), mount->end());
+    }
+    return lrufs::cmd::run(arguments);
+  } catch (const std::exception& error) {  // out of memory, or a bug
+    std::fprintf(stderr, "lrufs: unexpected: %s\n", error.what());
+    return lrufs::cmd::kFailed;
+  }
+}

@@ -1,0 +1,308 @@
+// lrufs mount: checks everything, starts the daemon, and returns when the mount answers.
+#include <linux/magic.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cmd/daemonize.h"
+#include "cmd/live_mount.h"
+#include "cmd/logging.h"
+#include "cmd/os.h"
+#include "cmd/preflight.h"
+#include "cmd/units.h"
+#include "cmd/verbs.h"
+#include "fs/fuse/mount_options.h"
+#include "fs/fuse/run.h"
+
+namespace lrufs::cmd {
+namespace {
+
+using fs::fuse::RunOptions;
+using store::Code;
+using store::fail;
+using store::Result;
+using store::Status;
+
+// The command line, not yet understood. Options that were not given are empty.
+struct Arguments {
+  std::string store;
+  std::string mount_point;
+  std::string size;
+  std::string sync;
+  std::string recency;
+  std::string max_files;
+  std::string log;
+  std::string log_level;
+  std::vector<std::string> options;  // of -o
+  bool from_checkpoint = false;
+  bool foreground = false;
+};
+
+struct Plan {
+  RunOptions run;
+  LogOptions log;
+  MountPointRules rules;
+};
+
+// Words of -o that are options of ours, for fstab: what the command line says itself wins. False: not one of
+// ours.
+bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::string& word) {
+  const std::size_t equals = word.find('=');
+  const std::string name = word.substr(0, equals);
+  if (equals == std::string::npos) {
+    if (name == "from_checkpoint") return arguments.from_checkpoint = true;
+    if (name == "nonempty") return rules.allow_nonempty = true;
+    return false;
+  }
+  const std::pair<const char*, std::string*> own[] = {
+      {"size", &arguments.size},           {"sync", &arguments.sync}, {"recency", &arguments.recency},
+      {"max_files", &arguments.max_files}, {"log", &arguments.log},   {"log_level", &arguments.log_level},
+  };
+  for (const auto& [own_name, value] : own) {
+    if (name != own_name) continue;
+    if (value->empty()) *value = word.substr(equals + 1);
+    return true;
+  }
+  return false;
+}
+
+Status take_options(Arguments& arguments, Plan& plan) {
+  for (const std::string& list : arguments.options) {
+    for (const std::string& word : fs::fuse::split_mount_options(list)) {
+      if (take_own_word(arguments, plan.rules, word)) continue;
+      LRUFS_TRY_ASSIGN(const auto use, fs::fuse::apply_mount_word(plan.run.mount, word));
+      if (use == fs::fuse::WordUse::kUnknown) {
+        return fail(Code::kInvalid,
+                    "-o " + word +
+                        " is not known. lrufs takes size=, sync=, recency=, max_files=, log=, "
+                        "log_level=, from_checkpoint and nonempty; the rest are the options of mount(8) and "
+                        "fuse(8), such as allow_other or ro");
+      }
+    }
+  }
+  return {};
+}
+
+Status take_sync(const std::string& text, store::Options& options) {
+  using Sync = store::Options::Sync;
+  if (text.empty()) return {};
+  if (text == "always") {
+    options.sync = Sync::kAlways;
+  } else if (text == "unmount") {
+    options.sync = Sync::kUnmount;
+  } else {
+    const auto interval = parse_duration("--sync", text);
+    if (!interval || interval->count() < 1) {
+      return fail(
+          Code::kInvalid,
+          "--sync '" + text + "' is neither a time, such as 5s or 500ms, nor \"always\" nor \"unmount\"");
+    }
+    options.sync = Sync::kInterval;
+    options.sync_interval = *interval;
+  }
+  return {};
+}
+
+Result<Plan> make_plan(Arguments arguments) {
+  Plan plan;
+  LRUFS_TRY(take_options(arguments, plan));
+  store::Options& store = plan.run.store;
+  fs::fuse::MountOptions& mount = plan.run.mount;
+  mount.store = absolute_path(arguments.store);
+  mount.mount_point = absolute_path(arguments.mount_point);
+  mount.foreground = arguments.foreground;
+  store.read_only = mount.read_only;
+  store.create = !mount.read_only;
+  store.from_checkpoint = arguments.from_checkpoint;
+  store.bound_given = !arguments.size.empty();
+  if (store.bound_given) {
+    LRUFS_TRY_ASSIGN(store.bound, parse_size("--size", arguments.size));
+    if (store.bound < store::kMinBound) {
+      return fail(Code::kBoundTooSmall, "--size '" + arguments.size +
+                                            "' is too small: a store needs at least " +
+                                            format_size(store::kMinBound));
+    }
+  }
+  LRUFS_TRY(take_sync(arguments.sync, store));
+  if (!arguments.recency.empty()) {
+    LRUFS_TRY_ASSIGN(mount.recency, parse_duration("--recency", arguments.recency));
+  }
+  if (!arguments.max_files.empty()) {
+    LRUFS_TRY_ASSIGN(store.max_files, parse_count("--max-files", arguments.max_files));
+  }
+  if (!arguments.log_level.empty()) plan.log.level = arguments.log_level;
+  plan.log.target = arguments.log.empty() ? (arguments.foreground ? "stderr" : "syslog") : arguments.log;
+  if (plan.log.target == "stderr" && !arguments.foreground) {
+    return fail(
+        Code::kInvalid,
+        "--log stderr needs --foreground: in the background there is no stderr. Give a file, or syslog");
+  }
+  if (plan.log.target != "stderr" && plan.log.target != "syslog")
+    plan.log.target = absolute_path(plan.log.target);
+  return plan;
+}
+
+// A store file that a failed mount has left where there was none (or an empty file) goes again.
+class NewStoreGuard {
+ public:
+  explicit NewStoreGuard(const std::string& path) : path_(path) {
+    struct stat attributes {};
+    if (::stat(path.c_str(), &attributes) != 0) {
+      before_ = errno == ENOENT ? Before::kAbsent : Before::kFull;
+    } else if (attributes.st_size == 0) {
+      before_ = Before::kEmpty;
+    }
+  }
+  void undo() const {
+    if (before_ == Before::kFull || store_is_locked(path_)) return;  // locked: somebody else was faster
+    if (before_ == Before::kAbsent) {
+      ::unlink(path_.c_str());
+    } else if (::truncate(path_.c_str(), 0) != 0) {
+      return;  // nothing more can be done, and the next mount copes with it
+    }
+  }
+
+ private:
+  enum class Before : std::uint8_t { kAbsent, kEmpty, kFull };
+  std::string path_;
+  Before before_ = Before::kFull;
+};
+
+Status check_all(const Plan& plan) {
+  const fs::fuse::MountOptions& mount = plan.run.mount;
+  LRUFS_TRY(check_store_path(mount.store, mount.read_only));
+  LRUFS_TRY(prepare_mount_point(mount.mount_point, mount.store, plan.rules));
+  LRUFS_TRY(check_may_mount(mount.mount_point, mount.allow_other || mount.allow_root));
+  return wait_for_store(mount.store, mount.read_only);
+}
+
+// What a program would see now.
+Status see_mount(const std::string& mount_point) {
+  if (descriptor_of(mount_point) >= 0) return {};  // mount(8) knows where it is
+  struct statfs file_system {};
+  struct stat root {};
+  if (::statfs(mount_point.c_str(), &file_system) != 0 || ::stat(mount_point.c_str(), &root) != 0) {
+    return fail(Code::kIo,
+                "the mount " + shown(mount_point) + " was made but does not answer: " + errno_text(errno),
+                errno);
+  }
+  if (file_system.f_type != FUSE_SUPER_MAGIC) {
+    return fail(Code::kIo, "the daemon runs, but nothing is mounted at " + shown(mount_point));
+  }
+  return {};
+}
+
+void log_ready(const Plan& plan) {
+  spdlog::info("{}: mounted, with the store {}", plan.run.mount.mount_point, plan.run.mount.store);
+}
+
+int run_in_foreground(const Plan& plan) {
+  const NewStoreGuard guard(plan.run.mount.store);
+  bool was_ready = false;
+  const Status ended = fs::fuse::run(plan.run, [&] {
+    was_ready = true;
+    log_ready(plan);
+  });
+  if (ended) return kOk;
+  if (!was_ready) guard.undo();
+  return report(about_store(plan.run.mount.store, ended.error()));
+}
+
+[[noreturn]] void serve_as_daemon(const Plan& plan, DaemonLink& link) {
+  const Status ended = fs::fuse::run(plan.run, [&] {
+    log_ready(plan);
+    link.ready();
+  });
+  if (!ended) spdlog::error("{}", store::describe(ended.error()));
+  if (!ended) link.failed(ended.error());
+  spdlog::shutdown();
+  std::exit(ended ? kOk : kFailed);  // NOLINT(concurrency-mt-unsafe): run() has ended its threads
+}
+
+int run_in_background(const Plan& plan) {
+  const NewStoreGuard guard(plan.run.mount.store);
+  auto link = fork_daemon();
+  if (!link) return report(link.error());
+  if (link->is_child()) serve_as_daemon(plan, *link);
+  if (const Status ready = link->wait(); !ready) {
+    guard.undo();
+    return report(about_store(plan.run.mount.store, ready.error()));
+  }
+  if (const Status seen = see_mount(plan.run.mount.mount_point); !seen) return report(seen.error());
+  return kOk;
+}
+
+int mount(const Arguments& arguments) {
+  const auto plan = make_plan(arguments);
+  if (!plan) return report(plan.error(), kUsage);
+  if (const Status fine = check_all(*plan); !fine) return report(fine.error());
+  if (const Status logging = set_up_logging(plan->log); !logging) {
+    return report(logging.error(), logging.error().code == Code::kInvalid ? kUsage : kFailed);
+  }
+  ::prctl(PR_SET_NAME, "lrufs");  // also when mount(8) called us by another name
+  return plan->run.mount.foreground ? run_in_foreground(*plan) : run_in_background(*plan);
+}
+
+}  // namespace
+
+Verb add_mount(CLI::App& program) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* app = program.add_subcommand(
+      "mount", "Mount a store (made if it does not exist); returns when the mount answers");
+  app->add_option("STORE", arguments->store, "The store: one file, on a local disk")
+      ->required()
+      ->type_name("");
+  app->add_option("MOUNTPOINT", arguments->mount_point, "An empty folder")->required()->type_name("");
+  app->add_option("--size", arguments->size,
+                  "Bound of the store on disk, such as 512MiB or 10G\n"
+                  "(default: what the store has; 10G for a new one)")
+      ->type_name("SIZE");
+  app->add_option("--sync", arguments->sync,
+                  "When changes reach the disk: at intervals (default: 5s),\n"
+                  "before each call returns, or only at unmount; fsync\n"
+                  "works in each case")
+      ->type_name("TIME|always|unmount");
+  app->add_option("--recency", arguments->recency,
+                  "How exact the order of use is for files that the kernel\n"
+                  "has cached (default: 10s; 0: exact, slower)")
+      ->type_name("TIME");
+  app->add_option("--max-files", arguments->max_files, "Keep at most so many files (default: no limit)")
+      ->type_name("N");
+  app->add_option("-o", arguments->options,
+                  "Options of mount(8) and fuse(8), such as allow_other, ro,\n"
+                  "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
+                  "max_files=, log=, log_level=, from_checkpoint")
+      ->type_name("OPT[,OPT...]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app->add_flag("--from-checkpoint", arguments->from_checkpoint,
+                "Open the last checkpoint, as after a power cut\n"
+                "(for restored snapshots of a disk)");
+  app->add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground (^C unmounts)");
+  app->add_option("--log", arguments->log,
+                  "Where the log goes (default: stderr in the foreground,\nelse syslog)")
+      ->type_name("FILE|syslog|stderr");
+  app->add_option("--log-level", arguments->log_level,
+                  "trace, debug, info (the default), warning, error or off")
+      ->type_name("LEVEL");
+  app->footer(
+      "Examples:\n"
+      "  lrufs mount --size 10G cache.lrufs /mnt/cache\n"
+      "  lrufs mount --sync always -o allow_other /var/cache/build.lrufs /srv/build-cache\n"
+      "  lrufs mount -f --log-level debug cache.lrufs /mnt/cache\n"
+      "In /etc/fstab:\n"
+      "  /var/cache/build.lrufs  /srv/build-cache  fuse.lrufs  size=10G,allow_other,nofail  0 0");
+  return {app, [arguments] { return mount(*arguments); }};
+}
+
+}  // namespace lrufs::cmd
