@@ -127,4 +127,15 @@ store::Result<DaemonLink> fork_daemon() {
   return DaemonLink(0, ends[1]);
 }
 
+void close_inherited_descriptors(int keep) {
+  constexpr unsigned kFirst = STDERR_FILENO + 1;
+  if (keep < static_cast<int>(kFirst)) {
+    ::close_range(kFirst, ~0U, 0);
+    return;
+  }
+  const auto kept = static_cast<unsigned>(keep);
+  if (kept > kFirst) ::close_range(kFirst, kept - 1, 0);
+  ::close_range(kept + 1, ~0U, 0);
+}
+
 }  // namespace lrufs::cmd

@@ -40,4 +40,8 @@ class DaemonLink {
 
 store::Result<DaemonLink> fork_daemon();
 
+// Closes what the process was started with beyond stdio, but `keep` (-1: nothing): a pipe or a lock of a
+// script must not be held for as long as the daemon lives. Before anything of ours is open.
+void close_inherited_descriptors(int keep);
+
 }  // namespace lrufs::cmd

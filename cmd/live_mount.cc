@@ -85,9 +85,11 @@ std::optional<std::string> mount_of_store(const std::string& store) {
     if (mount_at(*table, mount->mount_point) == mount)
       return mount->mount_point;  // not one that is hidden by another
   }
-  // With -o fsname= the source is something else: ask the others.
+  // With -o fsname= the source is something else: ask those. Not all mounts: one that hangs would hang us,
+  // too.
   for (const MountEntry& mount : *table) {
-    if (!mount.is_lrufs() || mount_at(*table, mount.mount_point) != &mount) continue;
+    if (!mount.is_lrufs() || mount.source.starts_with('/') || mount_at(*table, mount.mount_point) != &mount)
+      continue;
     const auto statistics = mount_statistics(mount.mount_point);
     if (statistics && text_in(*statistics, "store") == store) return mount.mount_point;
   }

@@ -245,6 +245,7 @@ int run_in_background(const Plan& plan) {
 int mount(const Arguments& arguments) {
   const auto plan = make_plan(arguments);
   if (!plan) return report(plan.error(), kUsage);
+  if (!plan->run.mount.foreground) close_inherited_descriptors(descriptor_of(plan->run.mount.mount_point));
   if (const Status fine = check_all(*plan); !fine) return report(fine.error());
   if (const Status logging = set_up_logging(plan->log); !logging) {
     return report(logging.error(), logging.error().code == Code::kInvalid ? kUsage : kFailed);

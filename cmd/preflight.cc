@@ -103,12 +103,12 @@ Result<bool> is_empty(const std::string& folder) {
     return fail(Code::kIo, "cannot look into the mount point " + shown(folder) + ": " + errno_text(error),
                 error);
   }
-  while (const dirent* entry =
-             ::readdir(dir.get())) {  // NOLINT(concurrency-mt-unsafe): nobody else has this DIR
+  for (;;) {
+    const dirent* entry = ::readdir(dir.get());  // NOLINT(concurrency-mt-unsafe): nobody else has this DIR
+    if (entry == nullptr) return true;
     const std::string_view name = entry->d_name;
     if (name != "." && name != "..") return false;
   }
-  return true;
 }
 
 Status check_directory(const std::string& mount_point, const MountPointRules& rules) {
@@ -182,16 +182,40 @@ bool fuse_conf_allows_other() {
   return false;
 }
 
+int fuse_device_error() {
+  const int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return errno;
+  ::close(fd);
+  return 0;
+}
+
+Status cannot_use_fuse(int error) {
+  constexpr const char* kInContainer =
+      "in a container, add --device /dev/fuse and --cap-add SYS_ADMIN, or --privileged";
+  if (error == ENOENT || error == ENODEV || error == ENXIO) {
+    return fail(
+        Code::kUnsupported,
+        std::string("there is no /dev/fuse here: load the kernel module (modprobe fuse); ") + kInContainer,
+        error);
+  }
+  if (error == EACCES && ::geteuid() != 0) {  // fusermount3 opens it with the user's rights
+    return fail(Code::kNotPermitted,
+                "users other than root may not open /dev/fuse here: let root mount, or chmod 666 /dev/fuse",
+                error);
+  }
+  return fail(Code::kNotPermitted, "cannot open /dev/fuse: " + errno_text(error) + "; " + kInContainer,
+              error);
+}
+
 }  // namespace
 
-Result<StoreFile> check_store_path(const std::string& path, bool read_only) {
+Status check_store_path(const std::string& path, bool read_only) {
   struct stat attributes {};
   if (::stat(path.c_str(), &attributes) != 0) {
     const int error = errno;
     if (error != ENOENT) return fail(cannot_use(path, error));
     if (::lstat(path.c_str(), &attributes) == 0) return fail(cannot_use(path, ELOOP));
-    LRUFS_TRY(check_new_store(path, read_only));
-    return StoreFile{};
+    return check_new_store(path, read_only);
   }
   if (S_ISDIR(attributes.st_mode)) {
     return fail(Code::kIsDirectory, shown(path) +
@@ -204,7 +228,7 @@ Result<StoreFile> check_store_path(const std::string& path, bool read_only) {
   if (const int error = access_error(path, read_only ? R_OK : R_OK | W_OK); error != 0) {
     return fail(cannot_use(path, error));
   }
-  return StoreFile{.existed = attributes.st_size > 0};
+  return {};
 }
 
 Status prepare_mount_point(const std::string& mount_point, const std::string& store,
@@ -245,21 +269,7 @@ Status prepare_mount_point(const std::string& mount_point, const std::string& st
 
 Status check_may_mount(const std::string& mount_point, bool allow_other) {
   if (descriptor_of(mount_point) >= 0) return {};
-  const int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
-  if (fd < 0) {
-    const int error = errno;
-    if (error == ENOENT || error == ENODEV || error == ENXIO) {
-      return fail(Code::kUnsupported,
-                  "there is no /dev/fuse here: load the kernel module (modprobe fuse); in a container, add "
-                  "--device /dev/fuse --cap-add SYS_ADMIN or --privileged",
-                  error);
-    }
-    return fail(Code::kNotPermitted,
-                "cannot open /dev/fuse: " + errno_text(error) +
-                    ". In a container, add --device /dev/fuse --cap-add SYS_ADMIN or --privileged",
-                error);
-  }
-  ::close(fd);
+  if (const int error = fuse_device_error(); error != 0) return cannot_use_fuse(error);
   if (has_sys_admin()) return {};
   if (::geteuid() == 0) {
     return fail(Code::kNotPermitted,

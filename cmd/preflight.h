@@ -8,11 +8,8 @@
 
 namespace lrufs::cmd {
 
-struct StoreFile {
-  bool existed = false;  // and had content
-};
-// `path` absolute.
-store::Result<StoreFile> check_store_path(const std::string& path, bool read_only);
+// `path` absolute; may not exist yet, unless read_only.
+store::Status check_store_path(const std::string& path, bool read_only);
 
 struct MountPointRules {
   bool allow_nonempty = false;  // -o nonempty

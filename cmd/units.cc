@@ -21,30 +21,29 @@ struct Unit {
   std::uint64_t factor;
 };
 
-constexpr std::uint64_t kKi = 1024;
 constexpr std::array kSizeUnits = {
     Unit{"", 1},
     Unit{"b", 1},
-    Unit{"k", kKi},
-    Unit{"kib", kKi},
-    Unit{"kb", 1000},
-    Unit{"m", kKi* kKi},
-    Unit{"mib", kKi* kKi},
-    Unit{"mb", 1000'000},
-    Unit{"g", kKi* kKi* kKi},
-    Unit{"gib", kKi* kKi* kKi},
-    Unit{"gb", 1000'000'000},
-    Unit{"t", kKi* kKi* kKi* kKi},
-    Unit{"tib", kKi* kKi* kKi* kKi},
-    Unit{"tb", 1000'000'000'000},
-    Unit{"p", kKi* kKi* kKi* kKi* kKi},
-    Unit{"pib", kKi* kKi* kKi* kKi* kKi},
-    Unit{"pb", 1000'000'000'000'000},
+    Unit{"k", 1ULL << 10U},
+    Unit{"kib", 1ULL << 10U},
+    Unit{"kb", 1'000},
+    Unit{"m", 1ULL << 20U},
+    Unit{"mib", 1ULL << 20U},
+    Unit{"mb", 1'000'000},
+    Unit{"g", 1ULL << 30U},
+    Unit{"gib", 1ULL << 30U},
+    Unit{"gb", 1'000'000'000},
+    Unit{"t", 1ULL << 40U},
+    Unit{"tib", 1ULL << 40U},
+    Unit{"tb", 1'000'000'000'000},
+    Unit{"p", 1ULL << 50U},
+    Unit{"pib", 1ULL << 50U},
+    Unit{"pb", 1'000'000'000'000'000},
 };
 constexpr std::array kTimeUnits = {
     // in milliseconds
-    Unit{"", 1000},       Unit{"ms", 1},       Unit{"s", 1000},           Unit{"sec", 1000},
-    Unit{"m", 60 * 1000}, Unit{"min", 60'000}, Unit{"h", 60 * 60 * 1000}, Unit{"d", 24 * 60 * 60 * 1000},
+    Unit{"", 1'000},   Unit{"ms", 1},       Unit{"s", 1'000},     Unit{"sec", 1'000},
+    Unit{"m", 60'000}, Unit{"min", 60'000}, Unit{"h", 3'600'000}, Unit{"d", 86'400'000},
 };
 
 enum class Problem : std::uint8_t { kNonsense, kTooLarge };
@@ -62,9 +61,10 @@ std::optional<std::uint64_t> factor_of(std::span<const Unit> units, std::string_
   std::string lower(suffix);
   std::ranges::transform(lower, lower.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const auto* found = std::ranges::find(units, std::string_view(lower), &Unit::suffix).base();
-  if (found == units.data() + units.size()) return std::nullopt;
-  return found->factor;
+  for (const Unit& unit : units) {
+    if (unit.suffix == lower) return unit.factor;
+  }
+  return std::nullopt;
 }
 
 Parsed parse(std::string_view text, std::span<const Unit> units) {

@@ -120,6 +120,8 @@ Status Volume::fallocate(Ino ino, int mode, std::uint64_t offset, std::uint64_t 
   // What is beyond the size cannot be anything but zeros: only an end that is to be reached has a limit.
   const std::uint64_t limit = zero && keep_size ? ~std::uint64_t{0} : impl_->max_file_size();
   LRUFS_TRY_ASSIGN(const std::uint64_t end, end_of(offset, length, limit));
+  // Eviction makes the room for what is promised here, but never more than there is.
+  if (operation == 0 && length > impl_->store->max_file_size()) return fail(Code::kNoSpace);
 
   impl_->touch(ino);
   const store::Store::Protection protection(*impl_->store, ino);

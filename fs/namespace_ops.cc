@@ -1,5 +1,5 @@
 // Names: lookup, and the operations that make an object or give it another name.
-#include <limits.h>
+#include <linux/limits.h>
 #include <sys/stat.h>
 
 #include <span>

@@ -103,7 +103,7 @@ class Volume {
 
   struct Options {
     bool read_only = false;
-    std::uint64_t max_file_size = 0;  // 0: what the store can hold
+    std::uint64_t max_file_size = 0;  // 0: no limit of its own
   };
   // `store_options.is_held` and on_evict are set by the volume; `on_removed` is told of names that went away
   // by eviction, (parent, ino, name), without any lock held, so that the adapter can tell the kernel.

@@ -161,6 +161,7 @@ class Checker {
     if (!inode) return found("an orphan record without its inode", ino, page_);
     if ((inode->flags & Inode::kOrphan) == 0U) found("an orphan record of an object that is none", ino, page_);
     ++report_.orphans;
+    if (inode->is_directory()) ++report_.orphan_directories;
   }
 
   void check_name(Ino ino, Ino parent, Cookie cookie) {
@@ -272,6 +273,7 @@ class Checker {
     compare(report_.files, counters.files, "files");
     compare(report_.directories, counters.directories, "directories");
     compare(report_.orphans, counters.orphans, "orphans");
+    compare(report_.orphan_directories, counters.orphan_directories, "orphaned directories");
     compare(content_bytes_, counters.content_bytes, "content bytes");
   }
 
@@ -312,6 +314,7 @@ Result<CheckReport> check_file(const std::string& path, const CheckOptions& opti
   open_options.bound_given = false;
   open_options.from_checkpoint = options.from_checkpoint;
   open_options.file_ops = options.file_ops;
+  open_options.name_hash_mask = options.name_hash_mask;
   StoreImpl store(path, open_options);
   LRUFS_TRY(store.open());
   CheckReport report;

@@ -30,6 +30,7 @@ struct CheckReport {
   std::uint64_t files = 0;
   std::uint64_t directories = 0;
   std::uint64_t orphans = 0;
+  std::uint64_t orphan_directories = 0;
   std::uint64_t tree_pages = 0;
   std::uint64_t content_pages = 0;
   std::uint64_t space_pages = 0;  // of the free-space map and log
@@ -41,6 +42,7 @@ struct CheckOptions {
   bool from_checkpoint = false;  // the state of the last checkpoint
   std::size_t max_findings = 1000;
   std::shared_ptr<FileOps> file_ops;
+  std::uint64_t name_hash_mask = ~0ULL;  // for tests only: as in Options
 };
 
 // Checks a store that nobody has open for writing. An error (kBusy, kNotAStore, kCorrupt: not even the metas can be read, …)

@@ -1,4 +1,5 @@
 // Checkpoints, and the threads that do in the background what nobody should wait for.
+#include "store/faults.h"
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -16,6 +17,7 @@ void StoreImpl::condense() {
 Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
   if (!internal) sync_calls_.fetch_add(1, std::memory_order_relaxed);
   if (!clean && durable_txn_.load() >= raw(wanted)) return {};
+  if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
   const MutexLock lock(checkpoint_mutex_);
   // Whoever held the lock before may have done it for us: many callers, one checkpoint.
   if (!clean && durable_txn_.load() >= raw(wanted)) return {};
@@ -39,20 +41,34 @@ Status StoreImpl::run_checkpoint(bool clean) {
     dirty_ = false;
   }
   const auto give_up = [&](const Error& error) -> Status {
+    // First of all: the state of this checkpoint may have become durable all the same, so its pages must stay. From here
+    // on nobody takes a page.
+    fail_store(error);
     {
       const MutexLock lock(writer_);
       space_->end_checkpoint(false);
       dirty_ = true;
+      // The kernel may have dropped dirty pages and show them still: whoever opens the store next must not believe them.
+      std::memset(base + kLiveMetaPage * kPageSize, 0, 2 * kPageSize);
     }
     checkpoint_failures_.fetch_add(1, std::memory_order_relaxed);
-    fail_store(error);
     return fail(Code::kIo, "the store could not be written to disk: " + describe(error), error.os_errno);
   };
-  if (const Status synced = ops->sync_all(fd, base, mapped_bytes); !synced) return give_up(synced.error());
   const int slot = 1 - durable_slot_;
   const std::uint64_t offset = (kDurableMetaPage + static_cast<std::uint64_t>(slot)) * kPageSize;
+  if (on(Fault::kMetaBeforePages)) encode_meta(meta, base + offset);
+  if (!on(Fault::kSkipFirstSync)) {
+    if (const Status synced = ops->sync_all(fd, base, mapped_bytes); !synced) return give_up(synced.error());
+  }
   encode_meta(meta, base + offset);
-  if (const Status synced = ops->sync_range(fd, base, offset, kPageSize); !synced) return give_up(synced.error());
+  if (!on(Fault::kSkipMetaSync)) {
+    if (const Status synced = ops->sync_range(fd, base, offset, kPageSize); !synced) {
+      // Nor this meta, of which nobody knows whether it arrived.
+      std::memset(base + offset, 0, kPageSize);
+      (void)ops->sync_range(fd, base, offset, kPageSize);
+      return give_up(synced.error());
+    }
+  }
   durable_ = meta;
   durable_slot_ = slot;
   {

@@ -2,6 +2,7 @@
 // their creation (their number is their place), and the touches that are still in memory are merged by sequence number.
 #include <algorithm>
 
+#include "store/bytes.h"
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -14,15 +15,20 @@ bool StoreImpl::is_protected(Ino ino) {
 namespace {
 
 // The next inode at or after the mark that is in the order by its number alone; moves the mark over the others.
-Result<std::optional<Inode>> at_scan_mark(Transaction& txn, const Pager& pager, const Roots& roots, std::uint64_t& mark,
+Result<std::optional<Inode>> at_scan_mark(const Pager& pager, const Roots& roots, std::uint64_t& mark,
                                           std::optional<Inode>& to_list) {
+  // Most objects have few records: the next inode is a few steps away.
+  constexpr int kSteps = 8;
   Cursor cursor(pager, roots.names);
+  LRUFS_TRY(cursor.seek(Key::inode(Ino{mark})));
   for (;;) {
-    LRUFS_TRY(cursor.seek(Key::inode(Ino{mark})));
+    for (int step = 0; cursor.valid() && cursor.key().size() >= kKeyPrefix && load_be64(cursor.key().data()) < mark; ++step) {
+      LRUFS_TRY(step < kSteps ? cursor.next() : cursor.seek(Key::inode(Ino{mark})));
+    }
     if (!cursor.valid()) return std::nullopt;
     const auto parts = split_key(cursor.key());
-    if (!parts) return fail(Code::kCorrupt, "a key of the namespace tree is damaged");
-    LRUFS_TRY_ASSIGN(const Inode inode, txn.view().inode(parts->owner));
+    if (!parts || parts->kind != Kind::kInode) return fail(Code::kCorrupt, "a key of the namespace tree is damaged");
+    LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(parts->owner, cursor.value()));
     const bool in_order = (inode.flags & (Inode::kListed | Inode::kOrphan)) == 0U && inode.ino != kRootIno &&
                           !(inode.is_directory() && inode.entries > 0);
     if (in_order && raw(inode.touched) <= raw(inode.ino)) return inode;
@@ -51,7 +57,7 @@ Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn
       victim = Victim{inode, key->seq};
     }
     std::optional<Inode> to_list;
-    LRUFS_TRY_ASSIGN(const auto untouched, at_scan_mark(txn, *pager, s.roots, s.counters.scan_mark, to_list));
+    LRUFS_TRY_ASSIGN(const auto untouched, at_scan_mark(*pager, s.roots, s.counters.scan_mark, to_list));
     s.changed = true;  // the mark moved
     if (to_list) {
       LRUFS_TRY(s.list_at(*to_list, to_list->touched));
@@ -145,6 +151,7 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
     };
     if (const Status done = run(); !done) {
       txn.abort();
+      forget_orphan_pages(told);
       if (done.error().code != Code::kNoSpace || attempt == 3) return fail(done.error());
       // Even the reserve is used up: what was deleted since the last checkpoint comes back with the next one.
       LRUFS_TRY(checkpoint(readers.latest(), true, false));
@@ -155,6 +162,17 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
     evicted_bytes_.fetch_add(total * kPageSize, std::memory_order_relaxed);
     tell_evicted(told);
     return total;
+  }
+}
+
+// The transaction that made these orphans did not happen.
+void StoreImpl::forget_orphan_pages(const std::vector<Evicted>& told) {
+  const MutexLock lock(writer_);
+  for (const Evicted& each : told) {
+    const auto found = orphan_pages_.find(raw(each.ino));
+    if (found == orphan_pages_.end()) continue;
+    orphan_pages_total_ -= found->second;
+    orphan_pages_.erase(found);
   }
 }
 

@@ -37,7 +37,7 @@ struct Inode {
   std::uint64_t pages = 0;    // pages of the store that its content and large xattrs occupy
   std::uint64_t entries = 0;  // directory: number of entries, "." and ".." not counted
   Timestamp atime, mtime, ctime, btime;
-  TouchSeq touched{0};  // position in the recency tree if kListed; otherwise the position is the inode number
+  TouchSeq touched{0};  // last use; at first the inode number. The place in the recency tree if kListed
   // The first name: where the entry that names this object is. Further hard links are link records. For the root
   // and for orphans parent is kNoIno.
   Ino parent = kNoIno;

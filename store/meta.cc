@@ -44,7 +44,8 @@ struct RawMeta {
   std::uint64_t durable_session;  // 248
   std::uint64_t flags;            // 256: 1 = clean
   std::uint64_t grown_pages;      // 264
-  std::uint64_t reserved[29];     // 272: zeros
+  std::uint64_t orphan_directories;  // 272
+  std::uint64_t reserved[28];     // 280: zeros
   std::uint64_t checksum;         // 504: XXH3-64 of bytes 0 … 503
 };
 static_assert(sizeof(RawMeta) == kMetaBytes);
@@ -76,6 +77,7 @@ void encode_meta(const Meta& meta, std::byte* page) {
   image.files = meta.counters.files;
   image.directories = meta.counters.directories;
   image.orphans = meta.counters.orphans;
+  image.orphan_directories = meta.counters.orphan_directories;
   image.content_bytes = meta.counters.content_bytes;
   image.scan_mark = meta.counters.scan_mark;
   std::copy(meta.boot_id.begin(), meta.boot_id.end(), image.boot_id);
@@ -118,6 +120,7 @@ DecodedMeta decode_meta(const std::byte* page) {
   meta.counters.files = image.files;
   meta.counters.directories = image.directories;
   meta.counters.orphans = image.orphans;
+  meta.counters.orphan_directories = image.orphan_directories;
   meta.counters.content_bytes = image.content_bytes;
   meta.counters.scan_mark = image.scan_mark;
   std::copy(std::begin(image.boot_id), std::end(image.boot_id), meta.boot_id.begin());
@@ -145,7 +148,9 @@ Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& iden
   bool found = false;
   for (int slot = 0; slot < 2; ++slot) {
     const auto& candidate = metas[static_cast<std::size_t>(slot)].meta;
-    if (candidate && (!found || candidate->txn > choice.durable.txn)) {
+    // close() may write the state that a checkpoint wrote just before, once more, as clean.
+    if (candidate && (!found || candidate->txn > choice.durable.txn ||
+                      (candidate->txn == choice.durable.txn && candidate->clean))) {
       choice.durable = *candidate;
       choice.durable_slot = slot;
       found = true;

@@ -40,6 +40,7 @@ struct Counters {
   std::uint64_t files = 0;          // objects but directories, orphans included
   std::uint64_t directories = 0;
   std::uint64_t orphans = 0;
+  std::uint64_t orphan_directories = 0;  // of these
   std::uint64_t content_bytes = 0;  // sum of the sizes of all objects but directories
   std::uint64_t scan_mark = 2;      // inodes below it that are not in the recency tree are not in the LRU order
   friend bool operator==(const Counters&, const Counters&) = default;

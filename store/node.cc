@@ -25,7 +25,8 @@ int compare_keys(Bytes a, Bytes b) {
     const std::uint64_t y = load_be64(b.data());
     if (x != y) return x < y ? -1 : 1;
   }
-  const int order = std::memcmp(a.data(), b.data(), std::min(a.size(), b.size()));
+  const std::size_t common = std::min(a.size(), b.size());
+  const int order = common == 0 ? 0 : std::memcmp(a.data(), b.data(), common);
   if (order != 0) return order;
   return a.size() == b.size() ? 0 : (a.size() < b.size() ? -1 : 1);
 }
@@ -113,9 +114,11 @@ bool node_is_well_formed(const Page& page) {
     const std::size_t offset = load_le<std::uint16_t>(page.bytes() + sizeof(PageHeader) + kSlotBytes * i);
     const std::size_t fixed = leaf ? kLeafCellHeader : kBranchHeader + kBranchTail;
     if (offset < header.heap || offset + fixed > kPageSize) return false;
-    std::size_t bytes = fixed + load_le<std::uint16_t>(page.bytes() + offset);
+    const std::size_t key_bytes = load_le<std::uint16_t>(page.bytes() + offset);
+    std::size_t bytes = fixed + key_bytes;
     if (leaf) bytes += load_le<std::uint16_t>(page.bytes() + offset + 2);
-    if (offset + bytes > kPageSize) return false;
+    // Edits copy keys to buffers of kMaxKey bytes, and splits rely on kMaxCell.
+    if (key_bytes > kMaxKey || bytes > kMaxCell || offset + bytes > kPageSize) return false;
     used += bytes;
   }
   if (used + header.garbage != kPageSize - header.heap) return false;

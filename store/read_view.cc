@@ -151,7 +151,7 @@ Result<std::uint64_t> ReadView::next_data(const Inode& inode, std::uint64_t offs
   if (offset >= inode.size) return fail(Code::kNotFound);
   if ((inode.flags & Inode::kPaged) == 0U) {
     LRUFS_TRY_ASSIGN(const auto content, tree_get(*pager_, roots_->names, Key::content(inode.ino)));
-    if (content && offset < content->size()) return offset;
+    if (content && offset < kPageSize) return offset;  // as next_hole() tells it
     return fail(Code::kNotFound);
   }
   ExtentCursor extents(*pager_, roots_->names, inode.ino);
@@ -167,7 +167,7 @@ Result<std::uint64_t> ReadView::next_hole(const Inode& inode, std::uint64_t offs
   if ((inode.flags & Inode::kPaged) == 0U) {
     LRUFS_TRY_ASSIGN(const auto content, tree_get(*pager_, roots_->names, Key::content(inode.ino)));
     // Holes are told in whole pages, as file systems do, unless the file ends before.
-    if (content && offset < content->size()) return std::min<std::uint64_t>(kPageSize, inode.size);
+    if (content && offset < kPageSize) return std::min<std::uint64_t>(kPageSize, inode.size);
     return offset;
   }
   ExtentCursor extents(*pager_, roots_->names, inode.ino);

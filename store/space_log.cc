@@ -1,6 +1,7 @@
 #include "store/space_log.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "store/bytes.h"
@@ -96,6 +97,7 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
   }
   if (roots.log == kNoPage) return image;
   LogPosition at{roots.log, 0};
+  std::uint64_t last_txn = 0;  // they only grow: a smaller one is a leftover of what the page held before
   for (;;) {
     if (!within(pager, at.segment, 1) || image.segments.size() > pager.limit()) return damaged("log", at.segment);
     SegmentHeader segment;
@@ -114,6 +116,8 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
       if (left < sizeof header || header.entries > (left - sizeof header) / 8 ||
           header.checksum != hash64({record + 8, sizeof header - 8 + header.entries * std::size_t{8}}))
         return damaged("log", at.segment);
+      if (header.txn < last_txn) return damaged("log", at.segment);
+      last_txn = header.txn;
       if (header.kind == kJump && header.entries == 1) {
         at.segment = PageNo{load_le<std::uint64_t>(record + sizeof header)};
         jumped = true;
@@ -121,8 +125,9 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
       }
       if (header.kind != kChanges) return damaged("log", at.segment);
       for (std::uint32_t i = 0; i < header.entries; ++i) {
+        // May lie behind the end of a file that was cut since.
         const SpaceChange change = decode_change(load_le<std::uint64_t>(record + sizeof header + i * std::size_t{8}));
-        if (!within(pager, change.run.first, change.run.count)) return damaged("log", at.segment);
+        if (raw(change.run.first) < kHeaderPages) return damaged("log", at.segment);
         if (apply) {
           LRUFS_TRY(apply(change));
         }
@@ -138,24 +143,35 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
 Status SpaceLog::load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt) {
   // The condensed bits come first, then the log's changes: two passes over the image.
   LRUFS_TRY_ASSIGN(Image base, read_image(*pager_, SpaceRoots{roots.directory, kNoPage, {}}, nullptr));
-  if (base.chunks.size() > map.chunk_count()) return damaged("directory", roots.directory);
+  // A store whose bound was lowered names pages that it cannot have any more: in the end none of them may be in use.
+  const std::uint64_t reach = map.chunk_count() * SpaceMap::kChunkPages;
+  std::uint64_t beyond = 0;
   for (std::size_t i = 0; i < base.chunks.size(); ++i) {
     const Chunk& chunk = base.chunks[i];
     if (chunk.page == kNoPage) continue;
     const std::byte* bytes = pager_->bytes(chunk.page);
     if (hash64({bytes, kPageSize}) != chunk.checksum) return damaged("map", chunk.page);
     const auto* words = reinterpret_cast<const std::uint64_t*>(bytes);
+    if (i >= map.chunk_count()) {
+      for (std::size_t word = 0; word < kPageSize / 8; ++word) beyond += static_cast<std::uint64_t>(std::popcount(words[word]));
+      continue;
+    }
     durable_state ? map.load_durable(i, words) : map.load_used(i, words);
   }
-  LRUFS_TRY_ASSIGN(Image image, read_image(*pager_, roots, [&](const SpaceChange& change) -> Status {
-                     if (raw(change.run.first) + change.run.count > map.capacity())
-                       return damaged("log", change.run.first);
+  LRUFS_TRY_ASSIGN(Image image, read_image(*pager_, roots, [&](SpaceChange change) -> Status {
+                     const std::uint64_t end = raw(change.run.first) + change.run.count;
+                     if (end > reach) {
+                       const std::uint64_t count = std::min(change.run.count, end - reach);
+                       beyond = change.freed ? beyond - count : beyond + count;
+                       change.run.count -= count;
+                     }
                      if (change.freed)
                        map.log_free(change.run, durable_state);
                      else
                        map.log_alloc(change.run, durable_state);
                      return {};
                    }));
+  if (beyond != 0) return damaged("log", roots.log);
   if (adopt) {
     roots_ = roots;
     chunks_ = std::move(image.chunks);
@@ -248,7 +264,6 @@ Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
   std::vector<PageNo> new_pages(map.chunk_count(), kNoPage);
   std::vector<PageRun> retired = segments_;
   for (const PageNo page : directory_) retired.push_back({page, 1});
-  chunks_.resize(map.chunk_count());
 
   const std::uint64_t directory_pages = (map.chunk_count() + kChunksPerPage - 1) / kChunksPerPage;
   if (map.free() < map.chunk_count() + directory_pages + kSegmentPages + 8) return fail(Code::kNoSpace);
@@ -258,6 +273,10 @@ Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
     pager_->clear_verified(page);
     return page;
   };
+  for (std::size_t i = map.chunk_count(); i < chunks_.size(); ++i) {
+    if (chunks_[i].page != kNoPage) retired.push_back({chunks_[i].page, 1});  // the bound was lowered
+  }
+  chunks_.resize(map.chunk_count());
   for (const PageRun& run : retired) map.retire_to_limbo(run);
   std::vector<PageNo> directory;
   for (std::uint64_t i = 0; i < directory_pages; ++i) directory.push_back(take_page());

@@ -242,6 +242,7 @@ void SpaceMap::retire_to_limbo(PageRun run) {
 }
 
 bool SpaceMap::rewritable(PageNo page) const {
+  if (on(Fault::kRewriteDurable)) return true;
   return !test(durable_, raw(page)) && !(in_checkpoint_ && test(next_, raw(page)));
 }
 

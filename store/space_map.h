@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "store/faults.h"
 #include "store/lazy_memory.h"
 #include "store/staged_data.h"
 #include "store/types.h"
@@ -83,7 +84,9 @@ class SpaceMap {
   static void set(std::uint64_t* bits, std::uint64_t page) { bits[page / 64] |= 1ULL << (page % 64); }
   static void clear(std::uint64_t* bits, std::uint64_t page) { bits[page / 64] &= ~(1ULL << (page % 64)); }
   [[nodiscard]] std::uint64_t taken_word(std::uint64_t word) const {
-    return used_[word] | durable_[word] | busy_[word] | (in_checkpoint_ ? next_[word] : 0);
+    const std::uint64_t durable = on(Fault::kReuseDurablePages) ? 0 : durable_[word];
+    const std::uint64_t next = in_checkpoint_ && !on(Fault::kReuseCheckpointPages) ? next_[word] : 0;
+    return used_[word] | durable | busy_[word] | next;
   }
   [[nodiscard]] bool is_free(std::uint64_t page) const {
     return page < grown_ && ((taken_word(page / 64) >> (page % 64)) & 1U) == 0;

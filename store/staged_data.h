@@ -38,6 +38,7 @@ class StagedData {
   StoreImpl* owner_ = nullptr;
   std::uint64_t first_file_page_ = 0;
   std::vector<PageRun> runs_;
+  bool tail_filled_ = false;  // the last page holds what a file had behind the data, of a transaction that was aborted
 };
 
 }  // namespace lrufs::store

@@ -56,6 +56,7 @@ struct Options {
   std::function<void(Severity, const std::string&)> on_event;
 
   std::shared_ptr<FileOps> file_ops;  // the seam to the operating system; default: the real one
+  std::uint64_t name_hash_mask = ~0ULL;  // for tests only: thins the hash of names out, so that they collide
 };
 
 inline constexpr std::uint64_t kMinBound = 4ULL << 20U;  // 4 MiB

@@ -41,6 +41,8 @@ struct Transaction::State final : public PageWriter {
   Result<PageRun> take_run(std::uint64_t want, PageNo hint);
   void free_run(PageRun run);  // splits between pages of this transaction and older ones
   [[nodiscard]] bool is_mine(PageNo page) const;
+  // The pages that it took, and those that it was refused: what it needs at least.
+  [[nodiscard]] std::uint64_t pages_needed() const;
 
   // The LRU order (txn_order.cc).
   Status list_at(Inode& inode, TouchSeq seq);  // into the recency tree
@@ -51,7 +53,7 @@ struct Transaction::State final : public PageWriter {
   Status free_extents(Inode& inode, std::uint64_t first, std::uint64_t end);  // file pages [first, end)
   Status insert_extent(Inode& inode, std::uint64_t file_page, PageRun run);
   Status overwrite_pages(Inode& inode, std::uint64_t offset, Bytes data, StagedData* staged, WriteMode mode);
-  Status place_staged(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t data_end, const StagedData& staged);
+  Status place_staged(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t data_end, StagedData& staged);
   Status fill_new_pages(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t offset, Bytes data);
   Status copy_page(const Inode& inode, std::uint64_t file_page, std::byte* to) const;  // zeros for a hole
   Status leave_inline(Inode& inode);
@@ -67,6 +69,7 @@ struct Transaction::State final : public PageWriter {
   bool active = true;
   bool changed = false;
   std::vector<PageRun> taken;         // busy until commit
+  std::uint64_t refused = 0;          // pages that it asked for last and did not get
   std::vector<PageNo> tree_pages;     // to be sealed
   std::vector<PageNo> spare_pages;    // taken and freed again in this transaction
   std::vector<PageRun> spare_runs;
@@ -100,12 +103,14 @@ class StoreImpl {
 
   // --- store_open.cc
   Status open();
+  Status open_or_make();
   Status open_file(bool& fresh);
   Status map_file(std::uint64_t bound);
   Status format();
   Status load(const MetaChoice& choice);
   Status open_state(const std::vector<std::byte>& header);
   Status load_state(const Meta& meta, const Meta& durable) REQUIRES(writer_);
+  Status holds_all_pages() const REQUIRES(writer_);
   Status verify_new_pages(const Meta& live, TxnId durable_txn) const;
   void set_bound(std::uint64_t bytes) REQUIRES(writer_);
   Status close();
@@ -115,7 +120,7 @@ class StoreImpl {
   Status commit(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
   void abort(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
   Status update(const Store::Body& body, Store::Purpose purpose);
-  Status update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published);
+  Status update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published, std::uint64_t& needed);
   std::unique_ptr<Snapshot::State> snapshot(Snapshot::Kind kind);
   static Transaction make_transaction(std::unique_ptr<Transaction::State> state) { return Transaction(std::move(state)); }
   static Snapshot make_snapshot(std::unique_ptr<Snapshot::State> state) { return Snapshot(std::move(state)); }
@@ -133,8 +138,9 @@ class StoreImpl {
   void unstage(StagedData& staged);
   Status fill(const StagedData& staged, std::uint64_t offset, Bytes data);
   Status make_room(std::uint64_t pages);
-  // make_room(asked), and asks for twice as much the next time.
-  Status retry_with_room(std::uint64_t& asked);
+  // make_room(asked), after the work that asks failed although it needs only `needed` pages as far as it is known; asks for
+  // twice as much the next time, up to a part of the store: beyond that only for what is needed.
+  Status retry_with_room(std::uint64_t& asked, std::uint64_t needed);
 
   // --- evictor.cc
   struct Victim {
@@ -150,6 +156,7 @@ class StoreImpl {
   Status flush_touches(std::size_t limit);
   Status reclaim(const std::vector<Ino>& inodes);
   void tell_evicted(const std::vector<Evicted>& told);
+  void forget_orphan_pages(const std::vector<Evicted>& told);
   bool is_protected(Ino ino) EXCLUDES(protected_mutex_);
 
   // --- checkpointer.cc

@@ -23,6 +23,19 @@ std::uint64_t random64() {
   return (static_cast<std::uint64_t>(device()) << 32U) | device();
 }
 
+// Was the store's making interrupted (SIGKILL, power cut) before its first checkpoint? Then it has no durable meta yet, and
+// live ones that know of none, if any of them reached the file.
+bool was_never_finished(const std::vector<std::byte>& header) {
+  for (std::size_t page = 0; page < 4; ++page) {
+    const std::byte* bytes = header.data() + page * kPageSize;
+    if (std::all_of(bytes, bytes + kPageSize, [](std::byte b) { return b == std::byte{0}; })) continue;
+    if (page < kLiveMetaPage) return false;
+    const auto meta = decode_meta(bytes).meta;
+    if (!meta || meta->durable_txn != TxnId{0}) return false;
+  }
+  return true;
+}
+
 std::uint64_t capacity_pages(std::uint64_t bound) { return (bound - bound / kOverheadDivisor) / kPageSize; }
 
 }  // namespace
@@ -73,6 +86,12 @@ Status StoreImpl::map_file(std::uint64_t bound) {
 }
 
 Status StoreImpl::open() {
+  Status opened = open_or_make();
+  closed_ = !opened;  // then the file stays as it is
+  return opened;
+}
+
+Status StoreImpl::open_or_make() {
   if (options.bound_given && options.bound < kMinBound)
     return fail(Code::kBoundTooSmall, "a bound of " + std::to_string(options.bound) + " bytes is too small: a store needs at least " +
                                           std::to_string(kMinBound) + " bytes (" + std::to_string(kMinBound >> 20U) + "M)");
@@ -83,9 +102,7 @@ Status StoreImpl::open() {
     if (identity.size < kHeaderPages * kPageSize)
       return fail(Code::kNotAStore, path + " is not an lrufs store, or was cut off");
     LRUFS_TRY(ops->read(fd, 0, header));
-    const bool zeros = std::all_of(header.begin(), header.end(), [](std::byte b) { return b == std::byte{0}; });
-    // A store whose making was interrupted by a power cut.
-    fresh = zeros && identity.size <= kInitialBytes;
+    fresh = identity.size <= kInitialBytes && was_never_finished(header);
   }
   if (fresh) {
     if (options.read_only || !options.create) return fail(Code::kNotAStore, path + " is empty, not a store");
@@ -118,7 +135,7 @@ Status StoreImpl::format() {
     current_.inode = identity.inode;
     current_.grown_pages = initial / kPageSize;
     set_bound(options.bound);
-    name_hash = std::make_unique<NameHash>(current_.name_seed);
+    name_hash = std::make_unique<NameHash>(current_.name_seed, options.name_hash_mask);
     space_ = std::make_unique<SpaceMap>(capacity_);
     space_->finish_load(initial / kPageSize);
     space_log_ = std::make_unique<SpaceLog>(*pager);
@@ -150,18 +167,19 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
     error.message = path + ": " + error.message;
     return fail(std::move(error));
   }
-  const std::uint64_t old_bound = choice->durable.bound_bytes;
+  const bool keep_bound = !options.bound_given || options.read_only;
+  const std::uint64_t old_bound = std::max(choice->durable.bound_bytes, choice->live ? choice->live->bound_bytes : 0);
   if (old_bound < kMinBound) return fail(Code::kCorrupt, path + ": the meta holds an impossible bound");
-  if (!options.bound_given || options.read_only) options.bound = old_bound;
-  LRUFS_TRY(map_file(std::max(old_bound, options.bound)));
+  const std::uint64_t largest_bound = keep_bound ? old_bound : std::max(old_bound, options.bound);
+  LRUFS_TRY(map_file(largest_bound));
 
   const MutexLock checkpoint_lock(checkpoint_mutex_);
   const MutexLock lock(writer_);
   durable_ = choice->durable;
   durable_slot_ = choice->durable_slot;
-  name_hash = std::make_unique<NameHash>(durable_.name_seed);
+  name_hash = std::make_unique<NameHash>(durable_.name_seed, options.name_hash_mask);
   const auto reset_space = [&]() NO_THREAD_SAFETY_ANALYSIS {
-    space_ = std::make_unique<SpaceMap>(std::max(capacity_pages(std::max(old_bound, options.bound)), identity.size / kPageSize));
+    space_ = std::make_unique<SpaceMap>(std::max(capacity_pages(largest_bound), identity.size / kPageSize));
     space_log_ = std::make_unique<SpaceLog>(*pager);
   };
   bool from_live = false;
@@ -169,6 +187,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
     reset_space();
     Status believed = verify_new_pages(*choice->live, durable_.txn);
     if (believed) believed = load_state(*choice->live, durable_);
+    if (believed) believed = holds_all_pages();
     from_live = believed.has_value();
     if (!from_live)
       event(Options::Severity::kWarning,
@@ -180,9 +199,8 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   }
   current_ = from_live ? *choice->live : durable_;
   opened_from = from_live ? "live" : durable_.clean ? "clean" : "checkpoint";
-  if (identity.size < current_.grown_pages * kPageSize)
-    return fail(Code::kCorrupt, path + ": the store is truncated: it has " + std::to_string(identity.size) + " bytes of " +
-                                    std::to_string(current_.grown_pages * kPageSize));
+  LRUFS_TRY(holds_all_pages());
+  if (keep_bound) options.bound = current_.bound_bytes;
   set_bound(options.bound);
   std::uint64_t grown = identity.size / kPageSize;
   if (grown > capacity_) {
@@ -207,10 +225,21 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   durable_txn_.store(from_live ? raw(durable_.txn) : raw(current_.txn));
   readers.publish(current_.txn, current_.roots);
   if (!options.read_only && !from_live) {
-    // Live metas of a past that is not believed must not be believed later either.
+    // Live metas of a past that is not believed must not be believed later either. And what the page cache shows must be
+    // what the disk holds before a page is reused, even if a sync of the process before failed.
     std::memset(base + kLiveMetaPage * kPageSize, 0, 2 * kPageSize);
+    encode_meta(durable_, base + (kDurableMetaPage + static_cast<std::uint64_t>(durable_slot_)) * kPageSize);
+    LRUFS_TRY(ops->sync_range(fd, base, 0, 4 * kPageSize));
   }
   return {};
+}
+
+// Pages that neither the current nor the durable state uses may be missing: the file is cut when its bound is lowered.
+Status StoreImpl::holds_all_pages() const {
+  const std::uint64_t needed = space_->high_water() * kPageSize;
+  if (needed <= identity.size) return {};
+  return fail(Code::kCorrupt, path + ": the store is truncated: it has " + std::to_string(identity.size) + " bytes and needs " +
+                                  std::to_string(needed));
 }
 
 Status StoreImpl::load_state(const Meta& meta, const Meta& durable) {

@@ -79,6 +79,10 @@ Result<StagedData> StoreImpl::stage(std::uint64_t offset, Bytes data) {
   for (;;) {
     {
       const MutexLock lock(writer_);
+      if (failed_.load()) {
+        const MutexLock failure_lock(failure_mutex_);
+        return fail(Code::kReadOnly, failure_);
+      }
       staged.owner_ = this;
       std::uint64_t missing = end - first;
       while (missing > 0) {
@@ -93,7 +97,7 @@ Result<StagedData> StoreImpl::stage(std::uint64_t offset, Bytes data) {
       staged.runs_.clear();
       staged.owner_ = nullptr;
     }
-    LRUFS_TRY(retry_with_room(asked));
+    LRUFS_TRY(retry_with_room(asked, end - first));
   }
   LRUFS_TRY(fill(staged, offset, data));
   return staged;
@@ -123,7 +127,8 @@ void StoreImpl::unstage(StagedData& staged) {
 StagedData::StagedData(StagedData&& other) noexcept
     : owner_(std::exchange(other.owner_, nullptr)),
       first_file_page_(other.first_file_page_),
-      runs_(std::move(other.runs_)) {
+      runs_(std::move(other.runs_)),
+      tail_filled_(other.tail_filled_) {
   other.runs_.clear();
 }
 
@@ -133,6 +138,7 @@ StagedData& StagedData::operator=(StagedData&& other) noexcept {
     owner_ = std::exchange(other.owner_, nullptr);
     first_file_page_ = other.first_file_page_;
     runs_ = std::move(other.runs_);
+    tail_filled_ = other.tail_filled_;
     other.runs_.clear();
   }
   return *this;
@@ -150,7 +156,8 @@ std::uint64_t StagedData::page_count() const {
 
 // --- room ------------------------------------------------------------------------------------------------------------
 
-Status StoreImpl::retry_with_room(std::uint64_t& asked) {
+Status StoreImpl::retry_with_room(std::uint64_t& asked, std::uint64_t needed) {
+  asked = std::max(asked, needed);
   LRUFS_TRY(make_room(asked));
   asked = std::min(asked * 2, std::max(asked, capacity_ / 8));
   return {};

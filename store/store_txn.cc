@@ -1,6 +1,7 @@
 // Begin, commit, abort; the pages of a transaction; update() with its retries; snapshots.
 #include <algorithm>
 
+#include "store/faults.h"
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -30,7 +31,10 @@ Result<Page*> Transaction::State::make_page() {
     spare_pages.pop_back();
   } else {
     number = store->take_page(purpose);
-    if (number == kNoPage) return fail(Code::kNoSpace);
+    if (number == kNoPage) {
+      refused = 1;
+      return fail(Code::kNoSpace);
+    }
     taken.push_back({number, 1});
     tree_pages.push_back(number);
   }
@@ -69,9 +73,18 @@ Result<PageRun> Transaction::State::take_run(std::uint64_t want, PageNo hint) {
   store->writer_.assert_held();
   changed = true;
   const PageRun run = store->take_run(want, hint, purpose);
-  if (run.count == 0) return fail(Code::kNoSpace);
+  if (run.count == 0) {
+    refused = want;
+    return fail(Code::kNoSpace);
+  }
   taken.push_back(run);
   return run;
+}
+
+std::uint64_t Transaction::State::pages_needed() const {
+  std::uint64_t pages = refused;
+  for (const PageRun& run : taken) pages += run.count;
+  return pages;
 }
 
 void Transaction::State::free_run(PageRun run) {
@@ -101,8 +114,6 @@ Status StoreImpl::commit(Transaction::State& txn) {
     abort(txn);
     return {};
   }
-  for (const PageNo page : txn.tree_pages) seal_page(*pager->at(page));
-
   std::vector<SpaceChange> changes;
   changes.reserve(txn.taken.size() + txn.freed.size() + txn.spare_pages.size() + txn.spare_runs.size() + 1);
   const auto note = [&](PageRun run, bool is_freed) {
@@ -123,13 +134,19 @@ Status StoreImpl::commit(Transaction::State& txn) {
   const SpaceLog::Mark mark = space_log_->mark();
   const auto take = [&](std::uint64_t want) NO_THREAD_SAFETY_ANALYSIS {
     const PageRun run = take_run(want, kNoPage, txn.purpose);
-    if (run.count > 0) txn.taken.push_back(run);
+    if (run.count > 0)
+      txn.taken.push_back(run);
+    else
+      txn.refused = want;
     return run;
   };
   if (const Status logged = space_log_->append(txn.id, changes, take); !logged) {
     space_log_->rewind(mark);
     abort(txn);
     return logged;
+  }
+  if (!on(Fault::kSkipSeal)) {
+    for (const PageNo page : txn.tree_pages) seal_page(*pager->at(page));
   }
 
   txn.counters.next_seq = next_seq.load(std::memory_order_relaxed);
@@ -139,11 +156,11 @@ Status StoreImpl::commit(Transaction::State& txn) {
   current_.space = space_log_->roots();
   current_.clean = false;
   // The publish: from here on SIGKILL cannot take it back.
-  encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize);
+  if (!on(Fault::kSkipLiveMeta)) encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize);
   readers.publish(txn.id, txn.roots);
 
   Limbo limbo;
-  const bool unseen = raw(readers.oldest()) >= raw(txn.id);
+  const bool unseen = raw(readers.oldest()) >= raw(txn.id) || on(Fault::kIgnoreReaders);
   for (const SpaceChange& change : changes) {
     if (!change.freed) {
       space_->publish(change.run);
@@ -200,19 +217,24 @@ void StoreImpl::release_limbo() {
   }
 }
 
-Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published) {
+Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published, std::uint64_t& needed) {
   LRUFS_TRY_ASSIGN(auto state, begin(purpose));
   Transaction txn(std::move(state));
-  LRUFS_TRY(body(txn));
-  published = txn.id();
-  return txn.commit();
+  Status done = body(txn);
+  if (done) {
+    published = txn.id();
+    done = txn.commit();
+  }
+  if (!done) needed = state_of(txn).pages_needed();
+  return done;
 }
 
 Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
   std::uint64_t asked = 32;
   for (;;) {
     TxnId published{0};
-    const Status done = update_once(body, purpose, published);
+    std::uint64_t needed = 0;
+    const Status done = update_once(body, purpose, published, needed);
     if (done) {
       if (options.sync == Options::Sync::kAlways) return checkpoint(published, false, false);
       wake_background();
@@ -224,7 +246,7 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
       continue;
     }
     if (done.error().code != Code::kNoSpace) return done;
-    LRUFS_TRY(retry_with_room(asked));
+    LRUFS_TRY(retry_with_room(asked, needed));
   }
 }
 

@@ -1,5 +1,7 @@
 #include "store/touch_batch.h"
 
+#include <algorithm>
+
 namespace lrufs::store {
 
 void TouchBatch::touch(Ino ino) {
@@ -67,7 +69,11 @@ std::optional<TouchBatch::Touch> TouchBatch::take(Ino ino) {
 
 void TouchBatch::restore(const Touch& touch) {
   const MutexLock lock(mutex_);
-  if (last_.emplace(raw(touch.ino), raw(touch.seq)).second) order_.push_front(touch);
+  if (!last_.emplace(raw(touch.ino), raw(touch.seq)).second) return;
+  // Its place is by its number: others, used before it, may never have been taken. Its stale entry may still be there.
+  const auto at = std::lower_bound(order_.begin(), order_.end(), touch.seq,
+                                   [](const Touch& entry, TouchSeq seq) { return entry.seq < seq; });
+  if (at == order_.end() || at->seq != touch.seq) order_.insert(at, touch);
 }
 
 void TouchBatch::forget(Ino ino) {

@@ -73,12 +73,15 @@ Status Transaction::State::leave_inline(Inode& inode) {
 
 // Pages that a writer filled outside of the lock take the place of [first, first + count).
 Status Transaction::State::place_staged(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t data_end,
-                                        const StagedData& staged) {
+                                        StagedData& staged) {
   // The last page is padded with zeros; content that the file has behind the data stays.
   const std::uint64_t pages_end = (first + count) * kPageSize;
   std::array<std::byte, kPageSize> old_tail;
-  const bool keep_tail = data_end < pages_end && data_end < inode.size;
-  if (keep_tail) LRUFS_TRY(copy_page(inode, first + count - 1, old_tail.data()));
+  const bool keep_tail = data_end < pages_end && (data_end < inode.size || staged.tail_filled_);
+  if (keep_tail) {
+    LRUFS_TRY(copy_page(inode, first + count - 1, old_tail.data()));
+    staged.tail_filled_ = true;
+  }
   LRUFS_TRY(free_extents(inode, first, first + count));
   std::uint64_t at = staged.first_file_page();
   for (const PageRun& run : staged.runs()) {

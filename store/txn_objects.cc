@@ -23,14 +23,15 @@ std::uint8_t entry_type(const Inode& inode) { return static_cast<std::uint8_t>((
 Result<Inode> Transaction::create(const Inode& prototype) {
   State& s = *state_;
   const std::uint64_t limit = s.store->options.max_files;
-  if (!prototype.is_directory() && limit != 0 && s.counters.files - s.counters.orphans >= limit)
+  const std::uint64_t orphaned = s.counters.orphans - s.counters.orphan_directories;
+  if (!prototype.is_directory() && limit != 0 && s.counters.files - orphaned >= limit)
     return fail(Code::kNoSpace, std::string(kFileLimitReached));
   Inode inode = prototype;
   inode.ino = Ino{s.store->next_seq.fetch_add(1, std::memory_order_relaxed)};
   inode.nlink = inode.is_directory() ? 1 : 0;
   inode.flags = 0;
   inode.size = inode.pages = inode.entries = 0;
-  inode.touched = TouchSeq{0};
+  inode.touched = TouchSeq{raw(inode.ino)};  // the first touch then leaves the record's length as it is
   inode.parent = kNoIno;
   inode.cookie = Cookie{0};
   ++(inode.is_directory() ? s.counters.directories : s.counters.files);
@@ -63,7 +64,8 @@ Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
     else found_slot = true;
     LRUFS_TRY(cursor.next());
   }
-  if (slot >= NameHash::kSlots) return fail(Code::kNoSpace, "too many names with one hash in a directory");
+  // Not kNoSpace: eviction would not help.
+  if (slot >= NameHash::kSlots) return fail(Code::kTooManyLinks, "too many names with one hash in a directory");
   const Cookie cookie{raw(first) + slot};
   LRUFS_TRY(tree_put(s, s.roots.names, Key::entry(dir.ino, cookie), Value::entry(child.ino, entry_type(child), name)));
   if (child.parent == kNoIno) {
@@ -79,6 +81,7 @@ Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
     LRUFS_TRY(tree_erase(s, s.roots.names, Key::orphan(child.ino)));
     child.flags &= ~static_cast<std::uint32_t>(Inode::kOrphan);
     --s.counters.orphans;
+    if (child.is_directory()) --s.counters.orphan_directories;
     LRUFS_TRY(s.list_at(child, TouchSeq{s.store->next_seq.fetch_add(1, std::memory_order_relaxed)}));
   }
   return {};
@@ -111,7 +114,7 @@ Status Transaction::unlink(Inode& dir, std::string_view name, Inode& child) {
   if (child.is_directory()) --dir.nlink;
   // An empty directory ages like a file, from its own last use on.
   if (dir.entries == 0 && dir.ino != kRootIno && (dir.flags & (Inode::kListed | Inode::kOrphan)) == 0U &&
-      (raw(dir.ino) < s.counters.scan_mark || raw(dir.touched) != 0))
+      (raw(dir.ino) < s.counters.scan_mark || raw(dir.touched) > raw(dir.ino)))
     LRUFS_TRY(s.list_at(dir, std::max(dir.touched, TouchSeq{raw(dir.ino)})));
   if (child.nlink == 0) s.store->destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
   return {};
@@ -125,6 +128,7 @@ Status Transaction::destroy(const Inode& inode) {
   if ((victim.flags & Inode::kOrphan) != 0U) {
     LRUFS_TRY(tree_erase(s, s.roots.names, Key::orphan(victim.ino)));
     --s.counters.orphans;
+    if (victim.is_directory()) --s.counters.orphan_directories;
   }
   constexpr std::size_t kBatch = 128;
   std::vector<std::vector<std::byte>> keys;
@@ -161,6 +165,7 @@ Status Transaction::orphan(Inode& inode) {
   LRUFS_TRY(s.unlist(inode));
   inode.flags |= Inode::kOrphan;
   ++s.counters.orphans;
+  if (inode.is_directory()) ++s.counters.orphan_directories;
   return tree_put(s, s.roots.names, Key::orphan(inode.ino), {});
 }
 

@@ -1,10 +1,11 @@
 #include "fs/fuse/attributes.h"
 
+#include <algorithm>
+
 namespace lrufs::fs::fuse {
 namespace {
 
 constexpr std::uint64_t kBlock = 512;              // the unit of st_blocks
-constexpr std::uint64_t kMaxInlineContent = 1024;  // about what the store keeps in a leaf, without a page
 
 timespec to_timespec(const store::Timestamp& time) {
   return {.tv_sec = static_cast<time_t>(time.sec), .tv_nsec = static_cast<long>(time.nsec)};
@@ -13,8 +14,8 @@ timespec to_timespec(const store::Timestamp& time) {
 std::uint64_t blocks_of(const store::Inode& inode) {
   // Content that lies inline has no page, yet must not look like a hole: tar --sparse and others take a file
   // without blocks for zeros and do not read it.
-  if (inode.pages == 0 && inode.is_regular() && inode.size <= kMaxInlineContent) {
-    return (inode.size + kBlock - 1) / kBlock;
+  if (inode.pages == 0 && inode.is_regular() && (inode.flags & store::Inode::kPaged) == 0U) {
+    return (std::min<std::uint64_t>(inode.size, store::kPageSize) + kBlock - 1) / kBlock;
   }
   return inode.pages * (store::kPageSize / kBlock);
 }
