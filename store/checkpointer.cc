@@ -167,7 +167,7 @@ void StoreImpl::evict_in_background() {
         if (stopping_) return;
       }
       if (missing > 0) {
-        const auto evicted = evict_some(missing, 64);
+        const auto evicted = evict_some(missing, 64, true);
         if (evicted && *evicted) continue;
       } else if (checkpoint_helps) {
         (void)checkpoint(readers.latest(), true, false);

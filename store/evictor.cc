@@ -43,10 +43,15 @@ Result<std::optional<Inode>> at_scan_mark(const Pager& pager, const Roots& roots
 
 }  // namespace
 
-Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn) {
+Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn, std::size_t budget,
+                                                                bool& paused) {
   Transaction::State& s = state_of(txn);
   std::size_t moved_protected = 0;
   for (;;) {
+    if (s.taken.size() > budget) {
+      paused = true;
+      return std::nullopt;
+    }
     std::optional<Victim> victim;
     Cursor cursor(*pager, s.roots.recency);
     LRUFS_TRY(cursor.first());
@@ -123,8 +128,12 @@ Status StoreImpl::remove_victim(Transaction& txn, Inode inode, std::vector<Evict
   return {};
 }
 
-Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted, std::size_t max_objects) {
+Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted, std::size_t max_objects,
+                                                                bool ahead) {
+  // Eviction lives on the reserve: its transactions are kept small, or they would need more than they free.
+  const std::size_t budget = reserve_ / 4;
   for (int attempt = 0;; ++attempt) {
+    bool paused = false;
     std::vector<Evicted> told;
     std::vector<std::uint64_t> pages;
     std::size_t objects = 0;
@@ -133,9 +142,9 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
     Transaction txn(make_transaction(std::move(state)));
     destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
     const auto run = [&]() -> Status {
-      while (objects < max_objects && total < wanted) {
-        LRUFS_TRY_ASSIGN(const auto victim, next_victim(txn));
-        if (!victim) break;
+      while (objects < max_objects && total < wanted && !paused) {
+        LRUFS_TRY_ASSIGN(const auto victim, next_victim(txn, budget, paused));
+        if (!victim || (ahead && raw(victim->inode.ino) == last_written_.load())) break;
         const std::size_t before = pages.size();
         LRUFS_TRY(remove_victim(txn, victim->inode, told, pages));
         for (std::size_t i = before; i < pages.size(); ++i) total += pages[i];
@@ -155,6 +164,10 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
       if (done.error().code != Code::kNoSpace || attempt == 3) return fail(done.error());
       // Even the reserve is used up: what was deleted since the last checkpoint comes back with the next one.
       LRUFS_TRY(checkpoint(readers.latest(), true, false));
+      continue;
+    }
+    if (objects == 0 && paused) {
+      attempt = -1;  // the order is nearer to what it should be
       continue;
     }
     if (objects == 0) return std::nullopt;
@@ -181,7 +194,7 @@ void StoreImpl::tell_evicted(const std::vector<Evicted>& told) {
 }
 
 Status StoreImpl::flush_touches(std::size_t limit) {
-  constexpr std::size_t kPerTransaction = 512;
+  constexpr std::size_t kPerTransaction = 64;
   while (limit > 0) {
     const std::vector<TouchBatch::Touch> batch = touches.oldest(std::min(limit, kPerTransaction));
     if (batch.empty()) return {};
@@ -200,7 +213,7 @@ Status StoreImpl::flush_touches(std::size_t limit) {
 }
 
 Status StoreImpl::reclaim(const std::vector<Ino>& inodes) {
-  constexpr std::size_t kPerTransaction = 64;
+  constexpr std::size_t kPerTransaction = 32;
   for (std::size_t from = 0; from < inodes.size(); from += kPerTransaction) {
     const std::size_t to = std::min(inodes.size(), from + kPerTransaction);
     LRUFS_TRY(update(

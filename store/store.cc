@@ -100,6 +100,7 @@ Result<StagedData> Store::stage(std::uint64_t offset, Bytes data) { return impl_
 Store::Protection::Protection(Store& store, Ino ino) : store_(store), ino_(ino) {
   const MutexLock lock(store_.impl_->protected_mutex_);
   ++store_.impl_->protected_[raw(ino_)];
+  store_.impl_->last_written_.store(raw(ino_));
 }
 
 Store::Protection::~Protection() {
@@ -145,7 +146,8 @@ Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
   Transaction txn(StoreImpl::make_transaction(std::move(state)));
   std::vector<Ino> order;
   while (order.size() < limit) {
-    LRUFS_TRY_ASSIGN(const auto victim, impl_->next_victim(txn));
+    bool paused = false;
+    LRUFS_TRY_ASSIGN(const auto victim, impl_->next_victim(txn, ~std::size_t{0}, paused));
     if (!victim) break;
     order.push_back(victim->inode.ino);
     std::vector<Evicted> told;

@@ -147,12 +147,13 @@ class StoreImpl {
     Inode inode;
     TouchSeq seq{0};
   };
-  // The least recently used object that may go. Moves what is in its way to its right place in the order.
-  Result<std::optional<Victim>> next_victim(Transaction& txn);
+  // The least recently used object that may go. Moves what is in its way to its right place in the order; that may be
+  // a lot, so it stops once the transaction has taken more than `budget` pages, and sets `paused`: commit, and go on.
+  Result<std::optional<Victim>> next_victim(Transaction& txn, std::size_t budget, bool& paused);
   Status remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told, std::vector<std::uint64_t>& pages);
   // Evicts up to `max_objects` in one transaction, until `pages` were freed (orphaned ones count). Returns pages; nullopt: no
-  // victim is left.
-  Result<std::optional<std::uint64_t>> evict_some(std::uint64_t pages, std::size_t max_objects);
+  // victim is left. `ahead`: nobody waits for it, so the file that was written last stays, even alone.
+  Result<std::optional<std::uint64_t>> evict_some(std::uint64_t pages, std::size_t max_objects, bool ahead = false);
   Status flush_touches(std::size_t limit);
   Status reclaim(const std::vector<Ino>& inodes);
   void tell_evicted(const std::vector<Evicted>& told);
@@ -224,6 +225,7 @@ class StoreImpl {
 
   Mutex protected_mutex_;
   std::map<std::uint64_t, int> protected_ GUARDED_BY(protected_mutex_);
+  std::atomic<std::uint64_t> last_written_{0};  // inode that was protected last
 
   Mutex background_mutex_;
   CondVar background_wake_;
