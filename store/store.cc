@@ -167,7 +167,10 @@ Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
   return order;
 }
 
-Status Store::checkpoint() { return impl_->checkpoint(impl_->readers.latest(), false, false); }
+Status Store::checkpoint() {
+  const StoreImpl::Wait wait(impl_->options);
+  return impl_->checkpoint(impl_->readers.latest(), false, false);
+}
 Statistics Store::statistics() const { return impl_->statistics(); }
 std::string Store::failure() const {
   const MutexLock lock(impl_->failure_mutex_);

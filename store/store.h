@@ -51,6 +51,10 @@ struct Options {
   std::function<bool(Ino)> is_held;
   // Told after the publish, by the thread that evicted, without any lock. May not start transactions.
   std::function<void(const std::vector<Evicted>&)> on_evict;
+  // Called with true before a thread waits for room or for the disk, and with false after. Whoever serves requests with
+  // a few threads can take in another one meanwhile: room may only come when the kernel's FORGETs are read. False as
+  // the answer to true: this thread must not wait for others (it may get kNoSpace instead). Takes no locks of the store.
+  std::function<bool(bool begins)> on_wait;
   // Something a person should know (a failed msync, a damaged page, space pinned by an old reader).
   enum class Severity : std::uint8_t { kInfo, kWarning, kError };
   std::function<void(Severity, const std::string&)> on_event;

@@ -137,7 +137,8 @@ class StoreImpl {
   Result<StagedData> stage(std::uint64_t offset, Bytes data);
   void unstage(StagedData& staged);
   Status fill(const StagedData& staged, std::uint64_t offset, Bytes data);
-  Status make_room(std::uint64_t pages);
+  // `may_wait`: for others, that is, for readers and for the kernel to let go of files.
+  Status make_room(std::uint64_t pages, bool may_wait);
   // make_room(asked), after the work that asks failed although it needs only `needed` pages as far as it is known; asks for
   // twice as much the next time, up to a part of the store: beyond that only for what is needed.
   Status retry_with_room(std::uint64_t& asked, std::uint64_t needed);
@@ -176,6 +177,22 @@ class StoreImpl {
     if (options.on_event) options.on_event(severity, text);
   }
   Statistics statistics();
+
+  // Tells Options::on_wait of a wait as long as it lives.
+  class Wait {
+   public:
+    explicit Wait(const Options& options) : options_(options), allowed_(!options.on_wait || options.on_wait(true)) {}
+    ~Wait() {
+      if (options_.on_wait) (void)options_.on_wait(false);
+    }
+    Wait(const Wait&) = delete;
+    Wait& operator=(const Wait&) = delete;
+    [[nodiscard]] bool allowed() const { return allowed_; }
+
+   private:
+    const Options& options_;
+    const bool allowed_;
+  };
 
   std::string path;
   Options options;

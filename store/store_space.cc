@@ -158,7 +158,8 @@ std::uint64_t StagedData::page_count() const {
 
 Status StoreImpl::retry_with_room(std::uint64_t& asked, std::uint64_t needed) {
   asked = std::max(asked, needed);
-  LRUFS_TRY(make_room(asked));
+  const Wait wait(options);
+  LRUFS_TRY(make_room(asked, wait.allowed()));
   asked = std::min(asked * 2, std::max(asked, capacity_ / 8));
   return {};
 }
@@ -166,7 +167,12 @@ Status StoreImpl::retry_with_room(std::uint64_t& asked, std::uint64_t needed) {
 // Room comes from four sources, the cheapest first: pages that the last checkpoint still needs (a checkpoint frees
 // them), pages that readers see (they end soon), evicted files that the kernel still holds (it is told, and lets go), and
 // eviction.
-Status StoreImpl::make_room(std::uint64_t pages) {
+Status StoreImpl::make_room(std::uint64_t pages, bool may_wait) {
+  if (!may_wait) {
+    // All threads that could read a FORGET wait for room already.
+    if (!room_mutex_.try_lock()) return fail(Code::kNoSpace, "too many writers wait for room");
+    room_mutex_.unlock();
+  }
   const MutexLock room(room_mutex_);
   room_waits_.fetch_add(1, std::memory_order_relaxed);
   const std::uint64_t want = pages + reserve_;
@@ -200,7 +206,7 @@ Status StoreImpl::make_room(std::uint64_t pages) {
       room_changed_.wait_until(writer_, std::chrono::steady_clock::now() + kWaitStep);
       ++waited;
     };
-    if (usable + pending + limbo + orphaned >= want && waited < kWaitSteps / 3) {
+    if (may_wait && usable + pending + limbo + orphaned >= want && waited < kWaitSteps / 3) {
       wait();
       continue;
     }
@@ -216,7 +222,7 @@ Status StoreImpl::make_room(std::uint64_t pages) {
       ++useless_checkpoints;
       continue;
     }
-    if ((limbo > 0 || orphaned > 0) && waited < kWaitSteps) {
+    if (may_wait && (limbo > 0 || orphaned > 0) && waited < kWaitSteps) {
       wait();
       continue;
     }

@@ -9,6 +9,7 @@
 #include "fs/fuse/context.h"
 #include "fs/fuse/notifier.h"
 #include "fs/fuse/session.h"
+#include "fs/fuse/worker_pool.h"
 #include "fs/volume.h"
 
 namespace lrufs::fs::fuse {
@@ -37,6 +38,7 @@ store::Options with_defaults(const RunOptions& options) {
   store::Options out = options.store;
   out.read_only = out.read_only || options.mount.read_only;
   if (!out.on_event) out.on_event = log_event;
+  out.on_wait = WorkerPool::waits;
   return out;
 }
 

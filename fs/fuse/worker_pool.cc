@@ -32,6 +32,8 @@ constexpr std::chrono::milliseconds kWakeAgain{2};
 int wake_signal() { return SIGRTMIN; }
 void on_wake(int) {}
 
+thread_local WorkerPool* current_pool = nullptr;  // of a worker's thread
+
 void prepare_wake_signal() {
   struct sigaction action {};
   action.sa_handler = on_wake;
@@ -68,34 +70,44 @@ WorkerPool::~WorkerPool() {
 
 Status WorkerPool::start(unsigned threads) {
   prepare_wake_signal();
+  const MutexLock lock(mutex_);
   for (unsigned i = 0; i < threads; ++i) {
-    auto worker = std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage);
-    if (worker->map == nullptr) return fail(Code::kIo, "no memory for the buffers of requests", ENOMEM);
-    workers_.push_back(std::move(worker));
-  }
-  {
-    const MutexLock lock(mutex_);
-    running_ = threads;
-  }
-  unsigned started = 0;
-  try {
-    for (; started < threads; ++started) {
-      Worker& worker = *workers_[started];
-      worker.thread = std::thread([this, &worker] { work(worker); });
-      ::pthread_setname_np(worker.thread.native_handle(), ("lrufs-" + std::to_string(started)).c_str());
-    }
-  } catch (const std::system_error& e) {
-    {
-      const MutexLock lock(mutex_);
-      running_ -= threads - started;
-    }
-    if (started > 0) return {};  // fewer than wished, but it works
-    return fail(Code::kIo, "no threads can be started", e.code().value());
+    const Status added = add_worker();
+    if (!added && running_ == 0) return added;
+    if (!added) break;  // fewer than wished, but it works
   }
   return {};
 }
 
+Status WorkerPool::add_worker() {
+  auto worker = std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage);
+  if (worker->map == nullptr) return fail(Code::kIo, "no memory for the buffers of requests", ENOMEM);
+  try {
+    worker->thread = std::thread([this, mine = worker.get()] { work(*mine); });
+  } catch (const std::system_error& e) {
+    return fail(Code::kIo, "no threads can be started", e.code().value());
+  }
+  ::pthread_setname_np(worker->thread.native_handle(), ("lrufs-" + std::to_string(workers_.size())).c_str());
+  workers_.push_back(std::move(worker));
+  ++running_;
+  return {};
+}
+
+bool WorkerPool::waits(bool begins) { return current_pool == nullptr || current_pool->worker_waits(begins); }
+
+bool WorkerPool::worker_waits(bool begins) {
+  const MutexLock lock(mutex_);
+  if (!begins) {
+    --waiting_;
+    return true;
+  }
+  ++waiting_;
+  if (waiting_ < running_ || stop_) return true;
+  return workers_.size() < kMaxWorkers && add_worker().has_value();
+}
+
 void WorkerPool::work(Worker& worker) {
+  current_pool = this;
   std::optional<Error> error;
   bool disconnected = false;
   while (true) {
@@ -156,7 +168,7 @@ bool WorkerPool::ended_within(std::chrono::milliseconds timeout) {
 
 void WorkerPool::wake_readers() {
   for (const auto& worker : workers_) {
-    if (worker->reading && worker->thread.joinable()) {
+    if (worker->reading) {
       ::pthread_kill(worker->thread.native_handle(), wake_signal());
     }
   }
@@ -175,9 +187,12 @@ store::Result<WorkerPool::End> WorkerPool::wait() {
       changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kWakeAgain);
     }
   }
-  for (const auto& worker : workers_) {
-    if (worker->thread.joinable()) worker->thread.join();
+  std::vector<std::unique_ptr<Worker>> ended;
+  {
+    const MutexLock lock(mutex_);
+    ended.swap(workers_);  // all have left: none is added any more
   }
+  for (const auto& worker : ended) worker->thread.join();
   const MutexLock lock(mutex_);
   if (error_) return fail(*error_);
   return disconnected_ ? End::kDisconnected : End::kStopped;

@@ -5,7 +5,10 @@
 // read but not yet served, and its receive function drops what it has read once the session is to end. Here a
 // thread leaves between two requests only: everything that was read is answered.
 //
-// Thread-safety: request_stop() and ended_within() from any thread; the others from one.
+// A worker that is about to wait in the store tells so (waits()). If it was the last one that could read a request, another
+// is started: what the store waits for may be a FORGET that nobody else would read.
+//
+// Thread-safety: request_stop(), ended_within() and waits() from any thread; the others from one.
 #pragma once
 
 #include <atomic>
@@ -44,25 +47,33 @@ class WorkerPool {
   // aborted). kIo: reading requests failed.
   store::Result<End> wait();
 
+  // For store::Options::on_wait: the calling thread, if it is a worker, begins or ends to wait. False: no further
+  // worker can be started, so this one must not wait for what a request would bring.
+  static bool waits(bool begins);
+
   // How many threads to use if the user does not say. Enough that a few that wait for the disk (fsync) do not
   // keep quick requests waiting; more would only take turns, and each idle one makes caches colder.
   static unsigned default_threads() { return 4; }
 
  private:
   struct Worker;
+  static constexpr std::size_t kMaxWorkers = 256;
   void work(Worker& worker);
+  store::Status add_worker() REQUIRES(mutex_);
+  bool worker_waits(bool begins);
   void left(std::optional<store::Error> error, bool disconnected);
-  void wake_readers();
+  void wake_readers() REQUIRES(mutex_);
 
   fuse_session* const session_;
   const int fd_;
   const std::size_t buffer_bytes_;
   std::atomic<bool> stop_{false};
-  std::vector<std::unique_ptr<Worker>> workers_;
 
   store::Mutex mutex_;
   store::CondVar changed_;
+  std::vector<std::unique_ptr<Worker>> workers_ GUARDED_BY(mutex_);
   unsigned running_ GUARDED_BY(mutex_) = 0;
+  unsigned waiting_ GUARDED_BY(mutex_) = 0;
   bool disconnected_ GUARDED_BY(mutex_) = false;
   std::optional<store::Error> error_ GUARDED_BY(mutex_);
 };
