@@ -116,7 +116,7 @@ Status unmount(const Arguments& arguments, std::chrono::milliseconds timeout) {
     std::fprintf(stderr, "lrufs: %s; unmounting anyway\n", what.c_str());
   }
 
-  if (const Status detached = fs::fuse::detach(at, arguments.lazy); !detached) {
+  if (Status detached = fs::fuse::detach(at, arguments.lazy); !detached) {
     if (detached.error().code != Code::kBusy) return detached;
     return fail(Code::kBusy,
                 shown(at) + " is in use: a program has a file open in it, or is in it (fuser -vm " +

@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <limits>
 #include <optional>
@@ -97,7 +98,7 @@ Parsed parse(std::string_view text, std::span<const Unit> units) {
     below_one += (digit - '0') * weight;
     weight /= 10;
   }
-  const auto extra = static_cast<std::uint64_t>(below_one * static_cast<double>(*factor) + 0.5);
+  const auto extra = static_cast<std::uint64_t>(std::llround(below_one * static_cast<double>(*factor)));
   if (__builtin_add_overflow(value, extra, &value)) return {.value = {}, .problem = Problem::kTooLarge};
   return {.value = value};
 }

@@ -116,8 +116,10 @@ Status Volume::Impl::change(Purpose purpose, const ChangeBody& body) {
 }
 
 std::uint64_t Volume::Impl::max_file_size() const {
-  // A sparse file may be longer than the store; what it really needs is asked of the store when it is written.
-  return options.max_file_size == 0 ? store::kMaxFileSize : std::min(store::kMaxFileSize, options.max_file_size);
+  // A sparse file may be longer than the store; what it really needs is asked of the store when it is
+  // written.
+  return options.max_file_size == 0 ? store::kMaxFileSize
+                                    : std::min(store::kMaxFileSize, options.max_file_size);
 }
 
 // --- life

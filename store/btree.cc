@@ -28,13 +28,14 @@ Status edit_path(PageWriter& writer, TreeRoot& root, Bytes key, Path& path, bool
   TxnId birth = root.birth;
   for (;;) {
     if (path.depth == kMaxDepth) return fail(Code::kCorrupt, "a tree is deeper than any tree can be");
-    LRUFS_TRY_ASSIGN(Page* p, writer.edit_page(page, birth));
+    LRUFS_TRY_ASSIGN(Page * p, writer.edit_page(page, birth));
     if (path.depth == 0) {
       root = {number_of(*p), birth_of(*p)};
     } else {
       Step& parent = path.steps[path.depth - 1];
       if (p->header.level + 1 != parent.page->header.level)
-        return fail(Code::kCorrupt, "page " + std::to_string(raw(page)) + " is at the wrong level of its tree");
+        return fail(Code::kCorrupt,
+                    "page " + std::to_string(raw(page)) + " is at the wrong level of its tree");
       if (number_of(*p) != page) Node(*parent.page).set_child(parent.index, number_of(*p), birth_of(*p));
     }
     const NodeView node(*p);
@@ -71,15 +72,18 @@ std::uint16_t balanced_cut(const NodeView& node, std::uint16_t at, std::size_t e
   std::size_t left = 0;
   const auto cells = static_cast<std::uint16_t>(node.count() + 1);
   for (std::uint16_t i = 0; i < cells; ++i) {
-    const std::size_t bytes = i == at ? extra : node.cell_bytes(static_cast<std::uint16_t>(i < at ? i : i - 1));
+    const std::size_t bytes =
+        i == at ? extra : node.cell_bytes(static_cast<std::uint16_t>(i < at ? i : i - 1));
     left += bytes + sizeof(std::uint16_t);
-    if (left * 2 >= total) return std::clamp<std::uint16_t>(static_cast<std::uint16_t>(i + 1), 1, static_cast<std::uint16_t>(cells - 1));
+    if (left * 2 >= total)
+      return std::clamp<std::uint16_t>(static_cast<std::uint16_t>(i + 1), 1,
+                                       static_cast<std::uint16_t>(cells - 1));
   }
   return static_cast<std::uint16_t>(cells - 1);
 }
 
 Status grow_root(PageWriter& writer, TreeRoot& root, const Page& left, Bytes separator, const Page& right) {
-  LRUFS_TRY_ASSIGN(Page* top, writer.make_page());
+  LRUFS_TRY_ASSIGN(Page * top, writer.make_page());
   Node::init(*top, PageKind::kBranch, static_cast<std::uint8_t>(left.header.level + 1));
   Node node(*top);
   node.insert_branch(0, {}, number_of(left), birth_of(left));
@@ -89,13 +93,14 @@ Status grow_root(PageWriter& writer, TreeRoot& root, const Page& left, Bytes sep
 }
 
 // Puts a new right neighbour of the node at `depth` into its parent, which may split in turn.
-Status add_child(PageWriter& writer, TreeRoot& root, Path& path, std::size_t depth, Bytes separator, const Page& right) {
+Status add_child(PageWriter& writer, TreeRoot& root, Path& path, std::size_t depth, Bytes separator,
+                 const Page& right) {
   if (depth == 0) return grow_root(writer, root, *path.steps[0].page, separator, right);
   Step& parent = path.steps[depth - 1];
   const auto at = static_cast<std::uint16_t>(parent.index + 1);
   if (Node(*parent.page).insert_branch(at, separator, number_of(right), birth_of(right))) return {};
 
-  LRUFS_TRY_ASSIGN(Page* new_page, writer.make_page());
+  LRUFS_TRY_ASSIGN(Page * new_page, writer.make_page());
   Node::init(*new_page, PageKind::kBranch, parent.page->header.level);
   Node sibling(*new_page);
   Page old = *parent.page;
@@ -114,7 +119,8 @@ Status add_child(PageWriter& writer, TreeRoot& root, Path& path, std::size_t dep
     const std::uint16_t cut = balanced_cut(old_node, at, separator.size() + 18);
     Node left(*parent.page);
     Node::init(*parent.page, PageKind::kBranch, old.header.level);
-    // Cells of the combined sequence, the new one at `at`; the first of the right half loses its key to the parent.
+    // Cells of the combined sequence, the new one at `at`; the first of the right half loses its key to the
+    // parent.
     const auto total = static_cast<std::uint16_t>(old_node.count() + 1);
     for (std::uint16_t i = 0; i < total; ++i) {
       const bool is_new = i == at;
@@ -137,7 +143,7 @@ Status add_child(PageWriter& writer, TreeRoot& root, Path& path, std::size_t dep
 
 Status split_leaf(PageWriter& writer, TreeRoot& root, Path& path, Bytes key, Bytes value) {
   Step& leaf = path.leaf();
-  LRUFS_TRY_ASSIGN(Page* new_page, writer.make_page());
+  LRUFS_TRY_ASSIGN(Page * new_page, writer.make_page());
   Node::init(*new_page, PageKind::kLeaf, 0);
   Node right(*new_page);
   Node left(*leaf.page);
@@ -157,7 +163,8 @@ Status split_leaf(PageWriter& writer, TreeRoot& root, Path& path, Bytes key, Byt
     else
       right.insert_leaf(static_cast<std::uint16_t>(leaf.index - cut), key, value);
   }
-  const Bytes separator = shortest_separator(left.key(static_cast<std::uint16_t>(left.count() - 1)), right.key(0));
+  const Bytes separator =
+      shortest_separator(left.key(static_cast<std::uint16_t>(left.count() - 1)), right.key(0));
   return add_child(writer, root, path, path.depth - 1, separator, *new_page);
 }
 
@@ -200,10 +207,13 @@ Status rebalance(PageWriter& writer, TreeRoot& root, Path& path, std::size_t dep
     const auto right_index = static_cast<std::uint16_t>(left_index + 1);
     const auto neighbour = with_left ? left_index : right_index;
     const std::size_t separator_bytes = node.is_leaf() ? 0 : parent.key(right_index).size();
-    LRUFS_TRY_ASSIGN(const Page* other, writer.pager().fetch(parent.child(neighbour), parent.child_birth(neighbour)));
+    LRUFS_TRY_ASSIGN(const Page* other,
+                     writer.pager().fetch(parent.child(neighbour), parent.child_birth(neighbour)));
     if (other->header.level != page->header.level)
-      return fail(Code::kCorrupt, "page " + std::to_string(other->header.page_no) + " is at the wrong level of its tree");
-    if (NodeView(*other).used_bytes() + node.used_bytes() + separator_bytes <= kPageSize - sizeof(PageHeader)) {
+      return fail(Code::kCorrupt,
+                  "page " + std::to_string(other->header.page_no) + " is at the wrong level of its tree");
+    if (NodeView(*other).used_bytes() + node.used_bytes() + separator_bytes <=
+        kPageSize - sizeof(PageHeader)) {
       Page* left = page;
       const Page* right = other;
       if (with_left) {
@@ -252,7 +262,7 @@ Status tree_put(PageWriter& writer, TreeRoot& root, Bytes key, Bytes value) {
   if (kLeafCellHeader + key.size() + value.size() > kMaxCell || key.size() > kMaxKey)
     return fail(Code::kInvalid, "a record is larger than a tree can hold");
   if (root.page == kNoPage) {
-    LRUFS_TRY_ASSIGN(Page* page, writer.make_page());
+    LRUFS_TRY_ASSIGN(Page * page, writer.make_page());
     Node::init(*page, PageKind::kLeaf, 0);
     Node(*page).insert_leaf(0, key, value);
     root = {number_of(*page), birth_of(*page)};
@@ -301,7 +311,8 @@ void tree_walk(const Pager& pager, const TreeRoot& root, const PageVisit& visit,
     }
     const NodeView node(**page);
     if (next.level >= 0 && node.level() != next.level) {
-      damaged(next.page, Error(Code::kCorrupt, "page " + std::to_string(raw(next.page)) + " is at the wrong level of its tree"));
+      damaged(next.page, Error(Code::kCorrupt, "page " + std::to_string(raw(next.page)) +
+                                                   " is at the wrong level of its tree"));
       continue;
     }
     if (!visit(next.page, **page) || node.is_leaf()) continue;

@@ -1,13 +1,14 @@
-// The copy-on-write B+tree: ordered bytewise by key, any bytes as keys and values up to kMaxCell together. Functions
-// over a root rather than a class: a root is two numbers in a meta page, and many versions of it exist at once.
+// The copy-on-write B+tree: ordered bytewise by key, any bytes as keys and values up to kMaxCell together.
+// Functions over a root rather than a class: a root is two numbers in a meta page, and many versions of it
+// exist at once.
 //
-// Invariants: all leaves at the same depth; keys in a node strictly ascending; the key of a branch cell is a lower
-// bound of its child's keys and above the keys of the child before it (the first cell's key is empty = minus infinity);
-// no node is empty, save the root leaf; a branch cell names its child's birth, so that a page that is not the one that was
-// written is noticed (lost and misplaced writes).
+// Invariants: all leaves at the same depth; keys in a node strictly ascending; the key of a branch cell is a
+// lower bound of its child's keys and above the keys of the child before it (the first cell's key is empty =
+// minus infinity); no node is empty, save the root leaf; a branch cell names its child's birth, so that a
+// page that is not the one that was written is noticed (lost and misplaced writes).
 //
-// Source: Comer, "The Ubiquitous B-Tree", ACM Computing Surveys 11(2), 1979; copy-on-write as in LMDB and bbolt; shortest
-// separators: Bayer and Unterauer, "Prefix B-Trees", ACM TODS 2(1), 1977.
+// Source: Comer, "The Ubiquitous B-Tree", ACM Computing Surveys 11(2), 1979; copy-on-write as in LMDB and
+// bbolt; shortest separators: Bayer and Unterauer, "Prefix B-Trees", ACM TODS 2(1), 1977.
 #pragma once
 
 #include <array>
@@ -38,7 +39,8 @@ struct Roots {
   TreeRoot spare;
 };
 
-inline constexpr std::size_t kMaxDepth = 20;  // a tree of 2^64 keys stays below with the smallest fan-out of 4… 10
+inline constexpr std::size_t kMaxDepth =
+    20;  // a tree of 2^64 keys stays below with the smallest fan-out of 4… 10
 
 // A position in a tree. Valid until the tree is changed. Not thread-safe; many cursors may read one tree.
 class Cursor {
@@ -70,14 +72,14 @@ class Cursor {
 // The value of `key`, or nullopt. Points into the map.
 Result<std::optional<Bytes>> tree_get(const Pager& pager, const TreeRoot& root, Bytes key);
 
-// Inserts or replaces. kNoSpace leaves the tree half changed: abort the transaction. `key` and `value` must not point
-// into the tree's own pages.
+// Inserts or replaces. kNoSpace leaves the tree half changed: abort the transaction. `key` and `value` must
+// not point into the tree's own pages.
 Status tree_put(PageWriter& writer, TreeRoot& root, Bytes key, Bytes value);
 // Removes; false if the key was not there (nothing is copied then).
 Result<bool> tree_erase(PageWriter& writer, TreeRoot& root, Bytes key);
 
-// Depth-first over all pages, parents first; `visit` returns false to skip what is below. For check and statistics.
-// Damaged pages are reported through `damaged` and skipped.
+// Depth-first over all pages, parents first; `visit` returns false to skip what is below. For check and
+// statistics. Damaged pages are reported through `damaged` and skipped.
 using PageVisit = std::function<bool(PageNo, const Page&)>;
 using PageDamage = std::function<void(PageNo, const Error&)>;
 void tree_walk(const Pager& pager, const TreeRoot& root, const PageVisit& visit, const PageDamage& damaged);

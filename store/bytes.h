@@ -10,7 +10,8 @@
 
 namespace lrufs::store {
 
-static_assert(std::endian::native == std::endian::little, "the format is little endian, and so must be the machine");
+static_assert(std::endian::native == std::endian::little,
+              "the format is little endian, and so must be the machine");
 
 template <typename T>
 T load_le(const std::byte* from) {
@@ -22,7 +23,9 @@ template <typename T>
 void store_le(std::byte* to, T value) {
   std::memcpy(to, &value, sizeof(T));
 }
-inline std::uint64_t load_be64(const std::byte* from) { return __builtin_bswap64(load_le<std::uint64_t>(from)); }
+inline std::uint64_t load_be64(const std::byte* from) {
+  return __builtin_bswap64(load_le<std::uint64_t>(from));
+}
 inline void store_be64(std::byte* to, std::uint64_t value) { store_le(to, __builtin_bswap64(value)); }
 
 inline Bytes as_bytes(std::string_view text) {

@@ -1,7 +1,7 @@
 #include "store/check.h"
 
-#include <algorithm>
 #include <dirent.h>
+#include <algorithm>
 
 #include "store/bytes.h"
 #include "store/store_impl.h"
@@ -14,7 +14,7 @@ namespace {
 struct ObjectSeen {
   Ino ino = kNoIno;
   std::optional<Inode> inode;
-  std::uint64_t links = 0;      // link records
+  std::uint64_t links = 0;  // link records
   std::uint64_t entries = 0;
   std::uint64_t subdirectories = 0;
   std::uint64_t pages = 0;
@@ -25,7 +25,8 @@ struct ObjectSeen {
 
 class Checker {
  public:
-  Checker(StoreImpl& store, const Meta& meta, const SpaceMap& space, CheckReport& report, std::size_t max_findings)
+  Checker(StoreImpl& store, const Meta& meta, const SpaceMap& space, CheckReport& report,
+          std::size_t max_findings)
       : store_(store),
         meta_(meta),
         space_(space),
@@ -81,8 +82,8 @@ class Checker {
   }
 
   // All keys of the page's subtree must lie in [low, high); an empty `high` is infinity.
-  void walk_page(PageNo number, TxnId birth, int level, const std::vector<std::byte>& low, const std::vector<std::byte>& high,
-                 const Record& record) {
+  void walk_page(PageNo number, TxnId birth, int level, const std::vector<std::byte>& low,
+                 const std::vector<std::byte>& high, const Record& record) {
     const auto page = store_.pager->fetch(number, birth);
     if (!page) {
       found(describe(page.error()), kNoIno, number);
@@ -101,7 +102,8 @@ class Checker {
         const Bytes key = node.key(i);
         if (compare_keys(key, low) < 0 || (!high.empty() && compare_keys(key, high) >= 0))
           found("a key lies outside of its leaf's range", kNoIno, number);
-        if (has_previous_ && compare_keys(previous_, key) >= 0) found("keys are out of order", kNoIno, number);
+        if (has_previous_ && compare_keys(previous_, key) >= 0)
+          found("keys are out of order", kNoIno, number);
         previous_.assign(key.begin(), key.end());
         has_previous_ = true;
         page_ = number;
@@ -130,7 +132,8 @@ class Checker {
       object_ = {};
       object_.ino = parts->owner;
     }
-    if (raw(parts->owner) >= meta_.counters.next_seq) found("an inode's number is above all that were given", parts->owner, page_);
+    if (raw(parts->owner) >= meta_.counters.next_seq)
+      found("an inode's number is above all that were given", parts->owner, page_);
     switch (parts->kind) {
       case Kind::kInode: {
         const auto inode = decode_inode(parts->owner, value);
@@ -141,39 +144,48 @@ class Checker {
       case Kind::kLink: {
         ++object_.links;
         if (parts->suffix.size() != 16) return found("a link record is damaged", parts->owner, page_);
-        return check_name(object_.ino, Ino{load_be64(parts->suffix.data())}, Cookie{load_be64(parts->suffix.data() + 8)});
+        return check_name(object_.ino, Ino{load_be64(parts->suffix.data())},
+                          Cookie{load_be64(parts->suffix.data() + 8)});
       }
-      case Kind::kXattr: return xattr(value);
+      case Kind::kXattr:
+        return xattr(value);
       case Kind::kInline:
         object_.inline_bytes = value.size();
         return;
-      case Kind::kExtent: return extent(parts->suffix, value);
-      case Kind::kEntry: return entry(parts->suffix, value);
-      case Kind::kOrphan: break;
+      case Kind::kExtent:
+        return extent(parts->suffix, value);
+      case Kind::kEntry:
+        return entry(parts->suffix, value);
+      case Kind::kOrphan:
+        break;
     }
     found("a record of an unknown kind", parts->owner, page_);
   }
 
   void own_record(const KeyParts& parts) {
-    if (parts.kind != Kind::kOrphan || parts.suffix.size() != 8) return found("a record of an unknown kind", kNoIno, page_);
+    if (parts.kind != Kind::kOrphan || parts.suffix.size() != 8)
+      return found("a record of an unknown kind", kNoIno, page_);
     const Ino ino{load_be64(parts.suffix.data())};
     const auto inode = view_.inode(ino);
     if (!inode) return found("an orphan record without its inode", ino, page_);
-    if ((inode->flags & Inode::kOrphan) == 0U) found("an orphan record of an object that is none", ino, page_);
+    if ((inode->flags & Inode::kOrphan) == 0U)
+      found("an orphan record of an object that is none", ino, page_);
     ++report_.orphans;
     if (inode->is_directory()) ++report_.orphan_directories;
   }
 
   void check_name(Ino ino, Ino parent, Cookie cookie) {
     const auto entry = view_.entry_at(parent, cookie);
-    if (!entry || entry->ino != ino) found("the entry that names the object is missing in its directory", ino, page_);
+    if (!entry || entry->ino != ino)
+      found("the entry that names the object is missing in its directory", ino, page_);
   }
 
   void xattr(Bytes value) {
     if (value.empty()) return found("an xattr's record is damaged", object_.ino, page_);
     if (value.front() == kXattrInline) return;
     const auto paged = decode_paged_xattr(value.subspan(1));
-    if (value.front() != kXattrPaged || !paged) return found("an xattr's record is damaged", object_.ino, page_);
+    if (value.front() != kXattrPaged || !paged)
+      return found("an xattr's record is damaged", object_.ino, page_);
     for (const PageRun& run : paged->runs) {
       reach(run.first, run.count, object_.ino, "an xattr's page");
       object_.pages += run.count;
@@ -185,7 +197,8 @@ class Checker {
     if (suffix.size() != 8) return found("an extent's key is damaged", object_.ino, page_);
     const auto extent = decode_extent(load_be64(suffix.data()), value);
     if (!extent) return found(describe(extent.error()), object_.ino, page_);
-    if (object_.has_extents && extent->file_page < object_.extent_end) found("extents overlap", object_.ino, page_);
+    if (object_.has_extents && extent->file_page < object_.extent_end)
+      found("extents overlap", object_.ino, page_);
     object_.has_extents = true;
     object_.extent_end = extent->end();
     object_.pages += extent->count;
@@ -201,16 +214,21 @@ class Checker {
     if (!entry) return found(describe(entry.error()), object_.ino, page_);
     const Cookie first = store_.name_hash->first_cookie(entry->name);
     if (raw(cookie) < raw(first) || raw(cookie) >= raw(first) + NameHash::kSlots)
-      found("the entry \"" + std::string(entry->name) + "\" is at the wrong place of its directory", object_.ino, page_);
+      found("the entry \"" + std::string(entry->name) + "\" is at the wrong place of its directory",
+            object_.ino, page_);
     const auto child = view_.inode(entry->ino);
-    if (!child) return found("the entry \"" + std::string(entry->name) + "\" names an inode that does not exist", object_.ino, page_);
+    if (!child)
+      return found("the entry \"" + std::string(entry->name) + "\" names an inode that does not exist",
+                   object_.ino, page_);
     if (((child->mode >> 12U) & 017U) != entry->type)
       found("the entry \"" + std::string(entry->name) + "\" tells the wrong type", object_.ino, page_);
     if (child->is_directory()) ++object_.subdirectories;
     const bool is_first = child->parent == object_.ino && child->cookie == cookie;
     if (!is_first) {
-      const auto link = tree_get(*store_.pager, meta_.roots.names, Key::link(entry->ino, object_.ino, cookie));
-      if (!link || !*link) found("the entry \"" + std::string(entry->name) + "\" is not known to its inode", entry->ino, page_);
+      const auto link =
+          tree_get(*store_.pager, meta_.roots.names, Key::link(entry->ino, object_.ino, cookie));
+      if (!link || !*link)
+        found("the entry \"" + std::string(entry->name) + "\" is not known to its inode", entry->ino, page_);
     }
   }
 
@@ -224,21 +242,25 @@ class Checker {
     if (!inode.is_directory()) content_bytes_ += inode.size;
     if (inode.entries != object_.entries) found("a directory's count of entries is wrong", ino);
     if (inode.pages != object_.pages) found("an object's count of pages is wrong", ino);
-    if (object_.entries > 0 && !inode.is_directory()) found("an object that is no directory has entries", ino);
+    if (object_.entries > 0 && !inode.is_directory())
+      found("an object that is no directory has entries", ino);
     const bool paged = (inode.flags & Inode::kPaged) != 0U;
     if (object_.has_extents && !paged) found("extents in an object whose content is inline", ino);
     if (object_.inline_bytes && paged) found("inline content in an object whose content is in extents", ino);
-    if (object_.inline_bytes && *object_.inline_bytes > inode.size) found("inline content is longer than the file", ino);
+    if (object_.inline_bytes && *object_.inline_bytes > inode.size)
+      found("inline content is longer than the file", ino);
     if (object_.extent_end > pages_for(inode.size)) found("content behind the end of the file", ino);
     std::uint64_t names = object_.links + (inode.parent != kNoIno ? 1 : 0);
     if (ino == kRootIno) names = 1;
     if (inode.is_directory()) {
       if (object_.links > 0) found("a directory has several names", ino);
-      if (inode.nlink != (orphan ? 0 : 2 + object_.subdirectories)) found("a directory's link count is wrong", ino);
+      if (inode.nlink != (orphan ? 0 : 2 + object_.subdirectories))
+        found("a directory's link count is wrong", ino);
     } else if (inode.nlink != names) {
       found("a link count is wrong", ino);
     }
-    if (orphan != (names == 0)) found(orphan ? "an orphan has a name" : "an object has no name and is no orphan", ino);
+    if (orphan != (names == 0))
+      found(orphan ? "an orphan has a name" : "an object has no name and is no orphan", ino);
     if (orphan) {
       const auto record = tree_get(*store_.pager, meta_.roots.names, Key::orphan(ino));
       if (!record || !*record) found("an orphan without its record", ino);
@@ -249,7 +271,8 @@ class Checker {
     if (listed) {
       const auto at = tree_get(*store_.pager, meta_.roots.recency, Key::recency(inode.touched, ino));
       if (!at || !*at) found("an object is missing in the LRU order", ino);
-    } else if (!orphan && ino != kRootIno && raw(ino) < meta_.counters.scan_mark && !(inode.is_directory() && inode.entries > 0)) {
+    } else if (!orphan && ino != kRootIno && raw(ino) < meta_.counters.scan_mark &&
+               !(inode.is_directory() && inode.entries > 0)) {
       found("an object is not in the LRU order: it would never be evicted", ino);
     }
   }
@@ -268,7 +291,8 @@ class Checker {
     const Counters& counters = meta_.counters;
     const auto compare = [&](std::uint64_t counted, std::uint64_t told, const char* what) {
       if (counted != told)
-        found(std::string("the count of ") + what + " is " + std::to_string(told) + ", there are " + std::to_string(counted));
+        found(std::string("the count of ") + what + " is " + std::to_string(told) + ", there are " +
+              std::to_string(counted));
     };
     compare(report_.files, counters.files, "files");
     compare(report_.directories, counters.directories, "directories");
@@ -281,13 +305,15 @@ class Checker {
     const auto own = SpaceLog::pages_of(*store_.pager, meta_.space);
     if (!own) return found(describe(own.error()));
     for (const PageRun& run : *own) {
-      if (reach(run.first, run.count, kNoIno, "a page of the free-space map")) report_.space_pages += run.count;
+      if (reach(run.first, run.count, kNoIno, "a page of the free-space map"))
+        report_.space_pages += run.count;
     }
     for (std::uint64_t page = 0; page < reached_.size(); ++page) {
       const bool used = space_.is_used(PageNo{page});
       if (used) ++report_.used_pages;
       if (page < kHeaderPages || used == reached_[page]) continue;
-      found(used ? "a page is marked as used, but nothing uses it" : "a page in use is marked as free", kNoIno, PageNo{page});
+      found(used ? "a page is marked as used, but nothing uses it" : "a page in use is marked as free",
+            kNoIno, PageNo{page});
     }
   }
 

@@ -1,6 +1,7 @@
-// The full check: reads every page that a state reaches and compares everything with everything: checksums, births and
-// order of the trees, entries against inodes, counts against what is counted, extents against each other, the LRU order
-// against the objects, and the free-space map against what is really in use. Changes nothing.
+// The full check: reads every page that a state reaches and compares everything with everything: checksums,
+// births and order of the trees, entries against inodes, counts against what is counted, extents against each
+// other, the LRU order against the objects, and the free-space map against what is really in use. Changes
+// nothing.
 //
 // Time grows with the number of objects (a few µs each); memory with the size of the file (a bit a page).
 #pragma once
@@ -17,10 +18,10 @@
 namespace lrufs::store {
 
 struct CheckFinding {
-  std::string message;   // what is wrong
-  std::string path;      // of the object concerned, "/a/b", if it is known
-  Ino ino = kNoIno;      // the object concerned, or kNoIno
-  PageNo page = kNoPage; // the page concerned, or kNoPage
+  std::string message;    // what is wrong
+  std::string path;       // of the object concerned, "/a/b", if it is known
+  Ino ino = kNoIno;       // the object concerned, or kNoIno
+  PageNo page = kNoPage;  // the page concerned, or kNoPage
 };
 
 struct CheckReport {
@@ -45,8 +46,8 @@ struct CheckOptions {
   std::uint64_t name_hash_mask = ~0ULL;  // for tests only: as in Options
 };
 
-// Checks a store that nobody has open for writing. An error (kBusy, kNotAStore, kCorrupt: not even the metas can be read, …)
-// means that no check was made.
+// Checks a store that nobody has open for writing. An error (kBusy, kNotAStore, kCorrupt: not even the metas
+// can be read, …) means that no check was made.
 Result<CheckReport> check_file(const std::string& path, const CheckOptions& options = {});
 
 }  // namespace lrufs::store

@@ -41,14 +41,15 @@ Status StoreImpl::run_checkpoint(bool clean) {
     dirty_ = false;
   }
   const auto give_up = [&](const Error& error) -> Status {
-    // First of all: the state of this checkpoint may have become durable all the same, so its pages must stay. From here
-    // on nobody takes a page.
+    // First of all: the state of this checkpoint may have become durable all the same, so its pages must
+    // stay. From here on nobody takes a page.
     fail_store(error);
     {
       const MutexLock lock(writer_);
       space_->end_checkpoint(false);
       dirty_ = true;
-      // The kernel may have dropped dirty pages and show them still: whoever opens the store next must not believe them.
+      // The kernel may have dropped dirty pages and show them still: whoever opens the store next must not
+      // believe them.
       std::memset(base + kLiveMetaPage * kPageSize, 0, 2 * kPageSize);
     }
     checkpoint_failures_.fetch_add(1, std::memory_order_relaxed);
@@ -81,13 +82,14 @@ Status StoreImpl::run_checkpoint(bool clean) {
   }
   checkpoints_.fetch_add(1, std::memory_order_relaxed);
   checkpoint_us_.fetch_add(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
-                                                          std::chrono::steady_clock::now() - start).count()),
+                                                          std::chrono::steady_clock::now() - start)
+                                                          .count()),
                            std::memory_order_relaxed);
   return {};
 }
 
-// A failed write-back may have dropped dirty pages: nothing that was written since the last checkpoint can be trusted to
-// reach the disk, whatever later calls say. The store serves what it has and takes nothing more.
+// A failed write-back may have dropped dirty pages: nothing that was written since the last checkpoint can be
+// trusted to reach the disk, whatever later calls say. The store serves what it has and takes nothing more.
 void StoreImpl::fail_store(const Error& error) {
   {
     const MutexLock lock(failure_mutex_);
@@ -95,7 +97,8 @@ void StoreImpl::fail_store(const Error& error) {
       failure_ = "the store is read-only since a write to disk failed (" + describe(error) +
                  "); unmount, look after the disk, and mount again";
   }
-  if (!failed_.exchange(true)) event(Options::Severity::kError, "writing the store failed: " + describe(error));
+  if (!failed_.exchange(true))
+    event(Options::Severity::kError, "writing the store failed: " + describe(error));
 }
 
 void StoreImpl::start_background() {
@@ -120,7 +123,8 @@ void StoreImpl::background() {
   for (;;) {
     {
       const MutexLock lock(background_mutex_);
-      while (!stopping_ && std::chrono::steady_clock::now() < next) background_wake_.wait_until(background_mutex_, next);
+      while (!stopping_ && std::chrono::steady_clock::now() < next)
+        background_wake_.wait_until(background_mutex_, next);
       if (stopping_) return;
     }
     (void)checkpoint(readers.latest(), true, false);  // a failure is recorded and told
@@ -160,7 +164,8 @@ void StoreImpl::evict_in_background() {
         release_limbo();
         const std::uint64_t prospect = in_prospect() + orphan_pages_total_;
         missing = prospect < evict_stop_ ? evict_stop_ - prospect : 0;
-        checkpoint_helps = missing == 0 && space_->free() + growable() < evict_start_ && space_->pending() > 0;
+        checkpoint_helps =
+            missing == 0 && space_->free() + growable() < evict_start_ && space_->pending() > 0;
       }
       {
         const MutexLock lock(background_mutex_);

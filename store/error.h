@@ -1,7 +1,7 @@
-// Errors of lrufs are values: every function that can fail returns Result<T> (or Status). The code is a closed
-// enum, so that the one switch that maps it to errno (fs/errno_map.h) is checked by the compiler to be complete.
-// The message is for a person: what happened, to what, and what to do; it is empty for the answers that are part
-// of ordinary work (kNotFound, kExists, …), so that they cost no allocation on hot paths.
+// Errors of lrufs are values: every function that can fail returns Result<T> (or Status). The code is a
+// closed enum, so that the one switch that maps it to errno (fs/errno_map.h) is checked by the compiler to be
+// complete. The message is for a person: what happened, to what, and what to do; it is empty for the answers
+// that are part of ordinary work (kNotFound, kExists, …), so that they cost no allocation on hot paths.
 #pragma once
 
 #include <cstdint>
@@ -65,10 +65,9 @@ std::string describe(const Error& error);
 // Propagate an error, as Rust's `?` does.
 #define LRUFS_CONCAT_(a, b) a##b
 #define LRUFS_CONCAT(a, b) LRUFS_CONCAT_(a, b)
-#define LRUFS_TRY_(tmp, expr)                                                           \
-  do {                                                                                  \
-    if (auto tmp = (expr); !tmp)                                                        \
-      return ::tl::unexpected<::lrufs::store::Error>(std::move(tmp).error());           \
+#define LRUFS_TRY_(tmp, expr)                                                                            \
+  do {                                                                                                   \
+    if (auto tmp = (expr); !tmp) return ::tl::unexpected<::lrufs::store::Error>(std::move(tmp).error()); \
   } while (false)
 #define LRUFS_TRY(expr) LRUFS_TRY_(LRUFS_CONCAT(lrufs_status_, __COUNTER__), expr)
 #define LRUFS_TRY_ASSIGN_(tmp, target, expr)                                        \

@@ -1,5 +1,6 @@
-// Which object goes next, and how it goes. The order is exact: the recency tree, the inodes that were never used since
-// their creation (their number is their place), and the touches that are still in memory are merged by sequence number.
+// Which object goes next, and how it goes. The order is exact: the recency tree, the inodes that were never
+// used since their creation (their number is their place), and the touches that are still in memory are
+// merged by sequence number.
 #include <algorithm>
 
 #include "store/bytes.h"
@@ -14,7 +15,8 @@ bool StoreImpl::is_protected(Ino ino) {
 
 namespace {
 
-// The next inode at or after the mark that is in the order by its number alone; moves the mark over the others.
+// The next inode at or after the mark that is in the order by its number alone; moves the mark over the
+// others.
 Result<std::optional<Inode>> at_scan_mark(const Pager& pager, const Roots& roots, std::uint64_t& mark,
                                           std::optional<Inode>& to_list) {
   // Most objects have few records: the next inode is a few steps away.
@@ -22,12 +24,15 @@ Result<std::optional<Inode>> at_scan_mark(const Pager& pager, const Roots& roots
   Cursor cursor(pager, roots.names);
   LRUFS_TRY(cursor.seek(Key::inode(Ino{mark})));
   for (;;) {
-    for (int step = 0; cursor.valid() && cursor.key().size() >= kKeyPrefix && load_be64(cursor.key().data()) < mark; ++step) {
+    for (int step = 0;
+         cursor.valid() && cursor.key().size() >= kKeyPrefix && load_be64(cursor.key().data()) < mark;
+         ++step) {
       LRUFS_TRY(step < kSteps ? cursor.next() : cursor.seek(Key::inode(Ino{mark})));
     }
     if (!cursor.valid()) return std::nullopt;
     const auto parts = split_key(cursor.key());
-    if (!parts || parts->kind != Kind::kInode) return fail(Code::kCorrupt, "a key of the namespace tree is damaged");
+    if (!parts || parts->kind != Kind::kInode)
+      return fail(Code::kCorrupt, "a key of the namespace tree is damaged");
     LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(parts->owner, cursor.value()));
     const bool in_order = (inode.flags & (Inode::kListed | Inode::kOrphan)) == 0U && inode.ino != kRootIno &&
                           !(inode.is_directory() && inode.entries > 0);
@@ -100,7 +105,8 @@ Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn
   }
 }
 
-Status StoreImpl::remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told, std::vector<std::uint64_t>& pages) {
+Status StoreImpl::remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told,
+                                std::vector<std::uint64_t>& pages) {
   LRUFS_TRY_ASSIGN(const std::vector<Link> links, txn.view().links(inode));
   const Timestamp time = now();
   const std::size_t first_told = told.size();
@@ -129,7 +135,7 @@ Status StoreImpl::remove_victim(Transaction& txn, Inode inode, std::vector<Evict
 }
 
 Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted, std::size_t max_objects,
-                                                                bool ahead) {
+                                                           bool ahead) {
   // Eviction lives on the reserve: its transactions are kept small, or they would need more than they free.
   const std::size_t budget = reserve_ / 4;
   for (int attempt = 0;; ++attempt) {
@@ -225,7 +231,8 @@ Status StoreImpl::reclaim(const std::vector<Ino>& inodes) {
               if (inode.error().code == Code::kNotFound) continue;
               return fail(inode.error());
             }
-            if ((inode->flags & Inode::kOrphan) == 0U || (options.is_held && options.is_held(inode->ino))) continue;
+            if ((inode->flags & Inode::kOrphan) == 0U || (options.is_held && options.is_held(inode->ino)))
+              continue;
             LRUFS_TRY(txn.destroy(*inode));
           }
           return {};

@@ -8,7 +8,8 @@ Result<std::optional<Extent>> ExtentCursor::current() {
   if (!cursor_.valid() || !is_record_of(cursor_.key(), ino_, Kind::kExtent)) return std::nullopt;
   if (cursor_.key().size() != kKeyPrefix + 8)
     return fail(Code::kCorrupt, "an extent's key is damaged, inode " + std::to_string(raw(ino_)));
-  LRUFS_TRY_ASSIGN(const Extent extent, decode_extent(load_be64(cursor_.key().data() + kKeyPrefix), cursor_.value()));
+  LRUFS_TRY_ASSIGN(const Extent extent,
+                   decode_extent(load_be64(cursor_.key().data() + kKeyPrefix), cursor_.value()));
   return extent;
 }
 

@@ -12,7 +12,8 @@ class ExtentCursor {
  public:
   ExtentCursor(const Pager& pager, const TreeRoot& names, Ino ino) : cursor_(pager, names), ino_(ino) {}
 
-  // The first extent that ends after `file_page`: it covers that page, or lies behind it; nullopt if there is none.
+  // The first extent that ends after `file_page`: it covers that page, or lies behind it; nullopt if there is
+  // none.
   Result<std::optional<Extent>> seek(std::uint64_t file_page);
   Result<std::optional<Extent>> next();
 

@@ -1,5 +1,5 @@
-// FileOps: the seam between the store and the operating system. Everything that reaches the disk goes through it, so
-// that tests can inject faults, count calls, and record what a power cut could leave. The real one is
+// FileOps: the seam between the store and the operating system. Everything that reaches the disk goes through
+// it, so that tests can inject faults, count calls, and record what a power cut could leave. The real one is
 // posix_file_ops(). Functions return kIo (or kNoSpace) with os_errno set and the message naming the call.
 //
 // Thread-safety: the real implementation may be called from any thread.
@@ -15,9 +15,9 @@
 namespace lrufs::store {
 
 struct FileIdentity {
-  std::uint64_t device = 0;  // st_dev
-  std::uint64_t inode = 0;   // st_ino
-  std::uint64_t size = 0;    // bytes
+  std::uint64_t device = 0;      // st_dev
+  std::uint64_t inode = 0;       // st_ino
+  std::uint64_t size = 0;        // bytes
   std::uint64_t disk_bytes = 0;  // st_blocks * 512
   bool is_regular = false;
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
@@ -31,13 +31,14 @@ class FileOps {
   virtual Result<int> open(const std::string& path, bool create, bool read_only) = 0;
   virtual void close(int fd) = 0;
   virtual Result<FileIdentity> identify(int fd) = 0;
-  // An advisory lock on the whole file (open file description lock, fcntl(2) F_OFD_SETLK), not waiting: kBusy.
+  // An advisory lock on the whole file (open file description lock, fcntl(2) F_OFD_SETLK), not waiting:
+  // kBusy.
   virtual Status lock(int fd, bool exclusive) = 0;
   // Maps `bytes` from the beginning; may reach beyond the end of the file.
   virtual Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) = 0;
   virtual void unmap(std::byte* base, std::uint64_t bytes) = 0;
-  // Makes the file `new_size` bytes long with all blocks allocated (fallocate(2) of the range). kNoSpace if the disk
-  // is full: the file's size is then unchanged.
+  // Makes the file `new_size` bytes long with all blocks allocated (fallocate(2) of the range). kNoSpace if
+  // the disk is full: the file's size is then unchanged.
   virtual Status grow(int fd, std::uint64_t old_size, std::uint64_t new_size) = 0;
   virtual Status truncate(int fd, std::uint64_t size) = 0;
   // Gives the blocks of a range back (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
@@ -45,8 +46,8 @@ class FileOps {
   // Writes into the file (and so into the mapping, which shares the page cache).
   virtual Status write(int fd, std::uint64_t offset, Bytes data) = 0;
   virtual Status read(int fd, std::uint64_t offset, MutableBytes out) = 0;
-  // Waits until everything stored to the file and the mapping is on stable storage. An error is final: the kernel
-  // may have dropped the dirty pages ("fsyncgate", https://lwn.net/Articles/752063/).
+  // Waits until everything stored to the file and the mapping is on stable storage. An error is final: the
+  // kernel may have dropped the dirty pages ("fsyncgate", https://lwn.net/Articles/752063/).
   virtual Status sync_all(int fd, std::byte* base, std::uint64_t bytes) = 0;
   // The same for one range of the mapping.
   virtual Status sync_range(int fd, std::byte* base, std::uint64_t offset, std::uint64_t length) = 0;

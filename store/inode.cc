@@ -12,13 +12,15 @@ constexpr std::uint64_t kNanos = 1'000'000'000;
 
 // Times lie near each other, so all but the first are stored as differences.
 std::byte* put_time(std::byte* to, Timestamp time, std::int64_t base) {
-  to = put_zigzag(to, static_cast<std::int64_t>(static_cast<std::uint64_t>(time.sec) - static_cast<std::uint64_t>(base)));
+  to = put_zigzag(
+      to, static_cast<std::int64_t>(static_cast<std::uint64_t>(time.sec) - static_cast<std::uint64_t>(base)));
   return put_varint(to, time.nsec);
 }
 
 Timestamp next_time(VarintReader& reader, std::int64_t base) {
   Timestamp time;
-  time.sec = static_cast<std::int64_t>(static_cast<std::uint64_t>(reader.next_zigzag()) + static_cast<std::uint64_t>(base));
+  time.sec = static_cast<std::int64_t>(static_cast<std::uint64_t>(reader.next_zigzag()) +
+                                       static_cast<std::uint64_t>(base));
   time.nsec = static_cast<std::uint32_t>(reader.next() % kNanos);
   return time;
 }

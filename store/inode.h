@@ -1,7 +1,7 @@
 // The inode: everything about an object that is not its name, content or xattrs, and its codec.
 //
-// The encoded form (docs/format.md) is a sequence of varints, about 30 bytes for an ordinary file. decode() accepts
-// any bytes and never reads outside of them.
+// The encoded form (docs/format.md) is a sequence of varints, about 30 bytes for an ordinary file. decode()
+// accepts any bytes and never reads outside of them.
 #pragma once
 
 #include <compare>
@@ -26,8 +26,8 @@ struct Inode {
     kPaged = 4,   // content is in extents; otherwise inline, and beyond the inline record holes
   };
 
-  Ino ino = kNoIno;         // not encoded: it is the record's key
-  std::uint32_t mode = 0;   // type and permission bits as in stat(2)
+  Ino ino = kNoIno;        // not encoded: it is the record's key
+  std::uint32_t mode = 0;  // type and permission bits as in stat(2)
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint32_t nlink = 0;  // names; for a directory 2 + subdirectories; 0: no name
@@ -38,17 +38,15 @@ struct Inode {
   std::uint64_t entries = 0;  // directory: number of entries, "." and ".." not counted
   Timestamp atime, mtime, ctime, btime;
   TouchSeq touched{0};  // last use; at first the inode number. The place in the recency tree if kListed
-  // The first name: where the entry that names this object is. Further hard links are link records. For the root
-  // and for orphans parent is kNoIno.
+  // The first name: where the entry that names this object is. Further hard links are link records. For the
+  // root and for orphans parent is kNoIno.
   Ino parent = kNoIno;
   Cookie cookie{0};
 
   [[nodiscard]] bool is_directory() const { return (mode & 0170000U) == 0040000U; }
   [[nodiscard]] bool is_regular() const { return (mode & 0170000U) == 0100000U; }
   [[nodiscard]] bool is_symlink() const { return (mode & 0170000U) == 0120000U; }
-  [[nodiscard]] TouchSeq position() const {
-    return (flags & kListed) != 0U ? touched : TouchSeq{raw(ino)};
-  }
+  [[nodiscard]] TouchSeq position() const { return (flags & kListed) != 0U ? touched : TouchSeq{raw(ino)}; }
   friend bool operator==(const Inode&, const Inode&) = default;
 };
 

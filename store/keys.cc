@@ -68,7 +68,8 @@ std::optional<RecencyKey> split_recency_key(Bytes key) {
 }
 
 bool is_record_of(Bytes key, Ino owner, Kind kind) {
-  return key.size() >= kKeyPrefix && load_be64(key.data()) == raw(owner) && key[8] == static_cast<std::byte>(kind);
+  return key.size() >= kKeyPrefix && load_be64(key.data()) == raw(owner) &&
+         key[8] == static_cast<std::byte>(kind);
 }
 
 Value Value::extent(const Extent& extent) {
@@ -98,8 +99,8 @@ Result<Extent> decode_extent(std::uint64_t file_page, Bytes bytes) {
   const std::uint64_t flags = reader.next();
   extent.page = PageNo{reader.next()};
   extent.count = reader.next();
-  if (!reader.ok() || flags != 0 || extent.count == 0 || raw(extent.page) < kHeaderPages || extent.count > (1ULL << 44U) ||
-      raw(extent.page) > (1ULL << 44U) || file_page > (1ULL << 52U))
+  if (!reader.ok() || flags != 0 || extent.count == 0 || raw(extent.page) < kHeaderPages ||
+      extent.count > (1ULL << 44U) || raw(extent.page) > (1ULL << 44U) || file_page > (1ULL << 52U))
     return fail(Code::kCorrupt, "an extent record is damaged");
   return extent;
 }
@@ -138,11 +139,13 @@ Result<PagedValue> decode_paged_xattr(Bytes bytes) {
   for (std::uint64_t i = 0; i < runs && reader.ok() && i < pages_for(kMaxXattr); ++i) {
     const PageNo first{reader.next()};
     const std::uint64_t count = reader.next();
-    if (raw(first) < kHeaderPages || raw(first) > (1ULL << 44U) || count == 0 || count > pages_for(kMaxXattr)) break;
+    if (raw(first) < kHeaderPages || raw(first) > (1ULL << 44U) || count == 0 || count > pages_for(kMaxXattr))
+      break;
     value.runs.push_back({first, count});
     pages += count;
   }
-  if (!reader.ok() || value.length > kMaxXattr || value.runs.size() != runs || pages != pages_for(value.length))
+  if (!reader.ok() || value.length > kMaxXattr || value.runs.size() != runs ||
+      pages != pages_for(value.length))
     return fail(Code::kCorrupt, "a large xattr's record is damaged");
   return value;
 }

@@ -1,8 +1,8 @@
 // Keys and values of the records in the namespace and recency trees. docs/format.md lists them to the byte.
 //
-// Namespace keys are (owner inode: 8 bytes big endian, kind: 1 byte, suffix), so that all of an object lies together and
-// in this order: the inode, further links, xattrs, inline content, extents, directory entries. Owner 0 holds the store's
-// own records.
+// Namespace keys are (owner inode: 8 bytes big endian, kind: 1 byte, suffix), so that all of an object lies
+// together and in this order: the inode, further links, xattrs, inline content, extents, directory entries.
+// Owner 0 holds the store's own records.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// LazyMemory: a large array of zeros of which only the touched parts occupy memory (anonymous mmap). Bitmaps over
-// all pages of a store use it: a bound of a terabyte costs nothing until the pages are used.
+// LazyMemory: a large array of zeros of which only the touched parts occupy memory (anonymous mmap). Bitmaps
+// over all pages of a store use it: a bound of a terabyte costs nothing until the pages are used.
 #pragma once
 
 #include <cstddef>

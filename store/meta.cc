@@ -18,35 +18,35 @@ struct RawRoot {
   std::uint64_t birth;
 };
 struct RawMeta {
-  char magic[8];                  // 0
-  std::uint32_t format_version;   // 8
-  std::uint32_t page_size;        // 12
-  std::uint8_t uuid[16];          // 16
-  std::uint64_t name_seed;        // 32
-  std::uint64_t bound_bytes;      // 40
-  std::uint64_t txn;              // 48
-  std::uint64_t session;          // 56
-  RawRoot roots[4];               // 64: names, recency, expiry, spare
-  std::uint64_t space_directory;  // 128
-  std::uint64_t log;              // 136
-  std::uint64_t log_end_segment;  // 144
-  std::uint64_t log_end_offset;   // 152
-  std::uint64_t next_seq;         // 160
-  std::uint64_t files;            // 168
-  std::uint64_t directories;      // 176
-  std::uint64_t orphans;          // 184
-  std::uint64_t content_bytes;    // 192
-  std::uint64_t scan_mark;        // 200
-  std::uint8_t boot_id[16];       // 208
-  std::uint64_t device;           // 224
-  std::uint64_t inode;            // 232
-  std::uint64_t durable_txn;      // 240
-  std::uint64_t durable_session;  // 248
-  std::uint64_t flags;            // 256: 1 = clean
-  std::uint64_t grown_pages;      // 264
+  char magic[8];                     // 0
+  std::uint32_t format_version;      // 8
+  std::uint32_t page_size;           // 12
+  std::uint8_t uuid[16];             // 16
+  std::uint64_t name_seed;           // 32
+  std::uint64_t bound_bytes;         // 40
+  std::uint64_t txn;                 // 48
+  std::uint64_t session;             // 56
+  RawRoot roots[4];                  // 64: names, recency, expiry, spare
+  std::uint64_t space_directory;     // 128
+  std::uint64_t log;                 // 136
+  std::uint64_t log_end_segment;     // 144
+  std::uint64_t log_end_offset;      // 152
+  std::uint64_t next_seq;            // 160
+  std::uint64_t files;               // 168
+  std::uint64_t directories;         // 176
+  std::uint64_t orphans;             // 184
+  std::uint64_t content_bytes;       // 192
+  std::uint64_t scan_mark;           // 200
+  std::uint8_t boot_id[16];          // 208
+  std::uint64_t device;              // 224
+  std::uint64_t inode;               // 232
+  std::uint64_t durable_txn;         // 240
+  std::uint64_t durable_session;     // 248
+  std::uint64_t flags;               // 256: 1 = clean
+  std::uint64_t grown_pages;         // 264
   std::uint64_t orphan_directories;  // 272
-  std::uint64_t reserved[28];     // 280: zeros
-  std::uint64_t checksum;         // 504: XXH3-64 of bytes 0 … 503
+  std::uint64_t reserved[28];        // 280: zeros
+  std::uint64_t checksum;            // 504: XXH3-64 of bytes 0 … 503
 };
 static_assert(sizeof(RawMeta) == kMetaBytes);
 
@@ -142,8 +142,9 @@ Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& iden
                        [&](const DecodedMeta& meta) { return meta.fault == fault; });
   };
   if (any(MetaFault::kNewer, 0, 4))
-    return fail(Code::kNewerFormat, "the store was written in a newer format than this version of lrufs knows (" +
-                                        std::to_string(kFormatVersion) + "): use a newer lrufs");
+    return fail(Code::kNewerFormat,
+                "the store was written in a newer format than this version of lrufs knows (" +
+                    std::to_string(kFormatVersion) + "): use a newer lrufs");
   MetaChoice choice;
   bool found = false;
   for (int slot = 0; slot < 2; ++slot) {
@@ -157,7 +158,8 @@ Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& iden
     }
   }
   if (!found) {
-    if (any(MetaFault::kDamaged, 0, 4)) return fail(Code::kCorrupt, "both durable metas of the store are damaged");
+    if (any(MetaFault::kDamaged, 0, 4))
+      return fail(Code::kCorrupt, "both durable metas of the store are damaged");
     if (any(MetaFault::kForeign, 0, 4)) return fail(Code::kNotAStore, "the file is not an lrufs store");
     return fail(Code::kNotFound);
   }
@@ -166,10 +168,11 @@ Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& iden
     const auto& live = metas[slot].meta;
     if (!live || live->uuid != choice.durable.uuid) continue;
     choice.highest = std::max(choice.highest, live->txn);
-    // A live meta speaks of pages that may exist in the page cache only. It is believed if that cache must still be
-    // there: same boot, same file, and it continues the newest durable state.
+    // A live meta speaks of pages that may exist in the page cache only. It is believed if that cache must
+    // still be there: same boot, same file, and it continues the newest durable state.
     const Meta& durable = choice.durable;
-    const bool same_cache = live->boot_id == boot_id && live->device == identity.device && live->inode == identity.inode;
+    const bool same_cache =
+        live->boot_id == boot_id && live->device == identity.device && live->inode == identity.inode;
     const bool continues = (live->durable_txn == durable.txn && live->durable_session == durable.session) ||
                            live->session == durable.session;
     if (from_checkpoint || !same_cache || !continues || live->txn <= durable.txn) continue;

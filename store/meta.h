@@ -1,6 +1,6 @@
-// Meta: the root of a state. Four pages at fixed places, all of one layout (docs/format.md): 0 and 1 hold durable metas,
-// 2 and 3 live ones; each pair is written alternately, the older one next. All of a meta lies in the first 512 bytes of its
-// page, so that a disk that tears pages at sectors leaves it whole or not.
+// Meta: the root of a state. Four pages at fixed places, all of one layout (docs/format.md): 0 and 1 hold
+// durable metas, 2 and 3 live ones; each pair is written alternately, the older one next. All of a meta lies
+// in the first 512 bytes of its page, so that a disk that tears pages at sectors leaves it whole or not.
 #pragma once
 
 #include <array>
@@ -36,13 +36,13 @@ struct SpaceRoots {
 
 // Counters that are part of a state.
 struct Counters {
-  std::uint64_t next_seq = 2;       // next inode number and touch sequence: one counter, so that they compare
-  std::uint64_t files = 0;          // objects but directories, orphans included
+  std::uint64_t next_seq = 2;  // next inode number and touch sequence: one counter, so that they compare
+  std::uint64_t files = 0;     // objects but directories, orphans included
   std::uint64_t directories = 0;
   std::uint64_t orphans = 0;
   std::uint64_t orphan_directories = 0;  // of these
-  std::uint64_t content_bytes = 0;  // sum of the sizes of all objects but directories
-  std::uint64_t scan_mark = 2;      // inodes below it that are not in the recency tree are not in the LRU order
+  std::uint64_t content_bytes = 0;       // sum of the sizes of all objects but directories
+  std::uint64_t scan_mark = 2;  // inodes below it that are not in the recency tree are not in the LRU order
   friend bool operator==(const Counters&, const Counters&) = default;
 };
 
@@ -79,12 +79,13 @@ DecodedMeta decode_meta(const std::byte* page);
 // The metas of a file, and which state to open.
 struct MetaChoice {
   Meta durable;
-  int durable_slot = 0;            // 0 or 1
-  std::optional<Meta> live;        // believed, as far as the metas alone can tell; its pages are still to be verified
-  TxnId highest{0};                // of all metas that could be read
+  int durable_slot = 0;  // 0 or 1
+  std::optional<Meta>
+      live;          // believed, as far as the metas alone can tell; its pages are still to be verified
+  TxnId highest{0};  // of all metas that could be read
 };
-// `header`: the first four pages. kNotAStore, kNewerFormat, kCorrupt; kNotFound: all zeros, a store that was never
-// finished. `identity` and `boot_id` are the file's and the kernel's of now.
+// `header`: the first four pages. kNotAStore, kNewerFormat, kCorrupt; kNotFound: all zeros, a store that was
+// never finished. `identity` and `boot_id` are the file's and the kernel's of now.
 Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& identity,
                                const std::array<std::uint8_t, 16>& boot_id, bool from_checkpoint);
 

@@ -1,6 +1,6 @@
-// NameHash: where a name lies in its directory. A seeded 64-bit hash (XXH3, https://xxhash.com) whose upper 56 bits
-// order the entries; the lower 7 bits of a cookie tell names with equal hashes apart. The seed is the store's own and
-// secret, so that nobody who chooses names can make them collide.
+// NameHash: where a name lies in its directory. A seeded 64-bit hash (XXH3, https://xxhash.com) whose upper
+// 56 bits order the entries; the lower 7 bits of a cookie tell names with equal hashes apart. The seed is the
+// store's own and secret, so that nobody who chooses names can make them collide.
 #pragma once
 
 #include <cstdint>

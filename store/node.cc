@@ -59,7 +59,8 @@ TxnId NodeView::child_birth(std::uint16_t index) const {
 std::size_t NodeView::cell_bytes(std::uint16_t index) const {
   const std::byte* cell = page_->bytes() + slot(index);
   const std::size_t key_bytes = load_le<std::uint16_t>(cell);
-  return is_leaf() ? leaf_cell_bytes(key_bytes, load_le<std::uint16_t>(cell + 2)) : branch_cell_bytes(key_bytes);
+  return is_leaf() ? leaf_cell_bytes(key_bytes, load_le<std::uint16_t>(cell + 2))
+                   : branch_cell_bytes(key_bytes);
 }
 
 std::uint16_t NodeView::lower_bound(Bytes wanted, bool& found) const {
@@ -147,7 +148,8 @@ std::byte* Node::allocate_cell(std::uint16_t index, std::size_t bytes) {
   if (header.heap - (sizeof(PageHeader) + kSlotBytes * header.count) < bytes + kSlotBytes) compact();
   header.heap = static_cast<std::uint16_t>(header.heap - bytes);
   std::byte* slots = page_mut_->bytes() + sizeof(PageHeader);
-  std::memmove(slots + kSlotBytes * (index + 1U), slots + kSlotBytes * index, kSlotBytes * (header.count - index));
+  std::memmove(slots + kSlotBytes * (index + 1U), slots + kSlotBytes * index,
+               kSlotBytes * (header.count - index));
   ++header.count;
   set_slot(index, header.heap);
   return page_mut_->bytes() + header.heap;
@@ -180,7 +182,8 @@ bool Node::replace_value(std::uint16_t index, Bytes value) {
   if (value.size() <= old_bytes) {
     if (!value.empty()) std::memcpy(cell + kLeafCellHeader + key_bytes, value.data(), value.size());
     store_le(cell + 2, static_cast<std::uint16_t>(value.size()));
-    page_mut_->header.garbage = static_cast<std::uint16_t>(page_mut_->header.garbage + (old_bytes - value.size()));
+    page_mut_->header.garbage =
+        static_cast<std::uint16_t>(page_mut_->header.garbage + (old_bytes - value.size()));
     return true;
   }
   const std::size_t need = leaf_cell_bytes(key_bytes, value.size());
@@ -206,7 +209,8 @@ void Node::erase(std::uint16_t index) {
   else
     header.garbage = static_cast<std::uint16_t>(header.garbage + bytes);
   std::byte* slots = page_mut_->bytes() + sizeof(PageHeader);
-  std::memmove(slots + kSlotBytes * index, slots + kSlotBytes * (index + 1U), kSlotBytes * (header.count - index - 1U));
+  std::memmove(slots + kSlotBytes * index, slots + kSlotBytes * (index + 1U),
+               kSlotBytes * (header.count - index - 1U));
   --header.count;
   if (header.count == 0) {
     header.heap = kPageSize;

@@ -4,9 +4,9 @@
 //   leaf cell:   u16 key length | u16 value length | key | value
 //   branch cell: u16 key length | key | u64 child page | u64 child birth
 //
-// Lengths and offsets are little endian. Slots stay sorted, so search is binary; cells are in any order, and a freed
-// cell's bytes count as garbage until compact().
-// Preconditions: a Node is only made of a page that validate() accepted or that this process wrote.
+// Lengths and offsets are little endian. Slots stay sorted, so search is binary; cells are in any order, and
+// a freed cell's bytes count as garbage until compact(). Preconditions: a Node is only made of a page that
+// validate() accepted or that this process wrote.
 #pragma once
 
 #include <cstdint>
@@ -25,21 +25,23 @@ inline constexpr std::size_t kMaxKey = 300;
 // Bytewise order, shorter first where one is a prefix of the other.
 int compare_keys(Bytes a, Bytes b);
 
-// Bounds, order and header of a tree page that came from the file: afterwards no access through Node leaves the
-// page. (The checksum is the pager's.)
+// Bounds, order and header of a tree page that came from the file: afterwards no access through Node leaves
+// the page. (The checksum is the pager's.)
 bool node_is_well_formed(const Page& page);
 
 class NodeView {
  public:
   explicit NodeView(const Page& page) : page_(&page) {}
 
-  [[nodiscard]] bool is_leaf() const { return page_->header.kind == static_cast<std::uint8_t>(PageKind::kLeaf); }
+  [[nodiscard]] bool is_leaf() const {
+    return page_->header.kind == static_cast<std::uint8_t>(PageKind::kLeaf);
+  }
   [[nodiscard]] std::uint16_t count() const { return page_->header.count; }
   [[nodiscard]] std::uint8_t level() const { return page_->header.level; }
   [[nodiscard]] Bytes key(std::uint16_t index) const;
-  [[nodiscard]] Bytes value(std::uint16_t index) const;       // leaf
-  [[nodiscard]] PageNo child(std::uint16_t index) const;      // branch
-  [[nodiscard]] TxnId child_birth(std::uint16_t index) const; // branch
+  [[nodiscard]] Bytes value(std::uint16_t index) const;        // leaf
+  [[nodiscard]] PageNo child(std::uint16_t index) const;       // branch
+  [[nodiscard]] TxnId child_birth(std::uint16_t index) const;  // branch
   [[nodiscard]] std::size_t cell_bytes(std::uint16_t index) const;
 
   // Leaf: the first index whose key is >= `key` (count() if none); `found` tells equality.

@@ -1,7 +1,8 @@
-// Page: the 4 KiB unit of the file, and the header that every tree page carries. docs/format.md has the bytes.
+// Page: the 4 KiB unit of the file, and the header that every tree page carries. docs/format.md has the
+// bytes.
 //
-// A tree page is written once, by the transaction that gave birth to it, and sealed (checksum) at that transaction's
-// commit; after that it never changes until its space is reused.
+// A tree page is written once, by the transaction that gave birth to it, and sealed (checksum) at that
+// transaction's commit; after that it never changes until its space is reused.
 #pragma once
 
 #include <cstddef>

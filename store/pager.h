@@ -1,8 +1,8 @@
-// Pager: tree pages of the mapped file for readers, checked at first touch; PageWriter: what a transaction needs on
-// top to copy, make and free pages.
+// Pager: tree pages of the mapped file for readers, checked at first touch; PageWriter: what a transaction
+// needs on top to copy, make and free pages.
 //
-// Thread-safety: Pager's functions may be called from any thread. The "verified" bits are atomic: two threads may check
-// the same page, the outcome is the same.
+// Thread-safety: Pager's functions may be called from any thread. The "verified" bits are atomic: two threads
+// may check the same page, the outcome is the same.
 #pragma once
 
 #include <atomic>
@@ -27,13 +27,16 @@ class Pager {
     if (raw(page) < limit_.load(std::memory_order_acquire) && raw(page) >= kHeaderPages) [[likely]] {
       const Page* p = at(page);
       const auto& word = verified_[raw(page) / 64];
-      if (((word.load(std::memory_order_acquire) >> (raw(page) % 64)) & 1U) != 0U && p->header.birth == raw(birth)) [[likely]]
+      if (((word.load(std::memory_order_acquire) >> (raw(page) % 64)) & 1U) != 0U &&
+          p->header.birth == raw(birth)) [[likely]]
         return p;
     }
     return fetch_unverified(page, birth);
   }
 
-  [[nodiscard]] const Page* at(PageNo page) const { return reinterpret_cast<const Page*>(base_ + raw(page) * kPageSize); }
+  [[nodiscard]] const Page* at(PageNo page) const {
+    return reinterpret_cast<const Page*>(base_ + raw(page) * kPageSize);
+  }
   [[nodiscard]] Page* at(PageNo page) { return reinterpret_cast<Page*>(base_ + raw(page) * kPageSize); }
   [[nodiscard]] std::byte* bytes(PageNo page) const { return base_ + raw(page) * kPageSize; }
 
@@ -63,7 +66,8 @@ class PageWriter {
   [[nodiscard]] virtual TxnId birth() const = 0;
   // A fresh tree page with page_no and birth set, the rest undefined. kNoSpace.
   virtual Result<Page*> make_page() = 0;
-  // The page as one that may be edited: itself if it was born in this transaction, else a copy (the old one is freed).
+  // The page as one that may be edited: itself if it was born in this transaction, else a copy (the old one
+  // is freed).
   virtual Result<Page*> edit_page(PageNo page, TxnId birth) = 0;
   virtual void free_page(PageNo page) = 0;
 };

@@ -15,9 +15,9 @@ namespace {
 
 tl::unexpected<Error> os_error(const char* call, const std::string& what = {}) {
   const int err = errno;
-  const Code code = err == ENOSPC || err == EDQUOT ? Code::kNoSpace
-                    : err == EROFS                 ? Code::kReadOnly
-                    : err == ENOENT                ? Code::kNotFound
+  const Code code = err == ENOSPC || err == EDQUOT  ? Code::kNoSpace
+                    : err == EROFS                  ? Code::kReadOnly
+                    : err == ENOENT                 ? Code::kNotFound
                     : err == EACCES || err == EPERM ? Code::kNotPermitted
                                                     : Code::kIo;
   return fail(code, std::string(call) + (what.empty() ? "" : " " + what) + ": " + std::strerror(err), err);
@@ -67,7 +67,8 @@ class PosixFileOps final : public FileOps {
 
   Status grow(int fd, std::uint64_t old_size, std::uint64_t new_size) override {
     for (;;) {
-      if (::fallocate(fd, 0, static_cast<off_t>(old_size), static_cast<off_t>(new_size - old_size)) == 0) return {};
+      if (::fallocate(fd, 0, static_cast<off_t>(old_size), static_cast<off_t>(new_size - old_size)) == 0)
+        return {};
       if (errno == EINTR) continue;
       auto error = os_error("fallocate");
       // A partial allocation may stay behind the end of the file; its blocks are given back.
@@ -127,7 +128,8 @@ class PosixFileOps final : public FileOps {
   }
 
   void start_write_back(int fd, std::uint64_t offset, std::uint64_t length) override {
-    (void)::sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(length), SYNC_FILE_RANGE_WRITE);
+    (void)::sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(length),
+                            SYNC_FILE_RANGE_WRITE);
   }
 
   Status sync_parent(const std::string& path) override {

@@ -23,7 +23,8 @@ void append_segment(std::vector<Segment>& out, const std::byte* data, std::uint6
   if (length == 0) return;
   if (!out.empty()) {
     Segment& last = out.back();
-    const bool joins = data == nullptr ? last.data == nullptr : (last.data != nullptr && last.data + last.length == data);
+    const bool joins =
+        data == nullptr ? last.data == nullptr : (last.data != nullptr && last.data + last.length == data);
     if (joins) {
       last.length += length;
       return;
@@ -45,7 +46,8 @@ Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name) const {
   const Cookie first = hash_->first_cookie(name);
   Cursor cursor(*pager_, roots_->names);
   LRUFS_TRY(cursor.seek(Key::entry(dir, first)));
-  while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) && cursor.key().size() == kKeyPrefix + 8) {
+  while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) &&
+         cursor.key().size() == kKeyPrefix + 8) {
     const Cookie cookie{load_be64(cursor.key().data() + kKeyPrefix)};
     if (raw(cookie) >= raw(first) + NameHash::kSlots) break;
     LRUFS_TRY_ASSIGN(const DirEntry entry, decode_entry(cookie, cursor.value()));
@@ -64,7 +66,8 @@ Result<DirEntry> ReadView::entry_at(Ino dir, Cookie cookie) const {
 Status ReadView::list(Ino dir, Cookie after, const EntryFn& each) const {
   Cursor cursor(*pager_, roots_->names);
   LRUFS_TRY(cursor.seek(Key::entry(dir, Cookie{raw(after) + 1})));
-  while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) && cursor.key().size() == kKeyPrefix + 8) {
+  while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) &&
+         cursor.key().size() == kKeyPrefix + 8) {
     LRUFS_TRY_ASSIGN(const DirEntry entry,
                      decode_entry(Cookie{load_be64(cursor.key().data() + kKeyPrefix)}, cursor.value()));
     if (!each(entry)) return {};
@@ -80,7 +83,8 @@ Result<std::vector<Link>> ReadView::links(const Inode& inode) const {
   LRUFS_TRY(cursor.seek(Key::link(inode.ino, Ino{0}, Cookie{0})));
   while (cursor.valid() && is_record_of(cursor.key(), inode.ino, Kind::kLink) &&
          cursor.key().size() == kKeyPrefix + 16) {
-    links.push_back({Ino{load_be64(cursor.key().data() + kKeyPrefix)}, Cookie{load_be64(cursor.key().data() + kKeyPrefix + 8)}});
+    links.push_back({Ino{load_be64(cursor.key().data() + kKeyPrefix)},
+                     Cookie{load_be64(cursor.key().data() + kKeyPrefix + 8)}});
     LRUFS_TRY(cursor.next());
   }
   return links;

@@ -2,8 +2,9 @@
 // transaction. It owns nothing; it is as valid as the Snapshot or Transaction it came from.
 //
 // Thread-safety: a snapshot's view may be used by any number of threads; a transaction's only by its own.
-// Memory: spans and segments point into the mapped file; they stay valid and unchanged as long as the snapshot lives
-// (content of a file that is overwritten in place excepted, see Snapshot::Kind), or until the transaction's next change.
+// Memory: spans and segments point into the mapped file; they stay valid and unchanged as long as the
+// snapshot lives (content of a file that is overwritten in place excepted, see Snapshot::Kind), or until the
+// transaction's next change.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,9 @@ namespace lrufs::store {
 
 struct DirEntry {
   Ino ino = kNoIno;
-  Cookie cookie{0};           // position: list() continues after it
-  std::uint8_t type = 0;      // DT_REG, DT_DIR, … of dirent.h
-  std::string_view name;      // points into the map
+  Cookie cookie{0};       // position: list() continues after it
+  std::uint8_t type = 0;  // DT_REG, DT_DIR, … of dirent.h
+  std::string_view name;  // points into the map
 };
 
 struct Link {
@@ -40,17 +41,20 @@ struct Segment {
 
 class ReadView {
  public:
-  ReadView(const Pager& pager, const Roots& roots, const NameHash& hash) : pager_(&pager), roots_(&roots), hash_(&hash) {}
+  ReadView(const Pager& pager, const Roots& roots, const NameHash& hash)
+      : pager_(&pager), roots_(&roots), hash_(&hash) {}
 
   // kNotFound if there is no such inode; orphans are found.
   [[nodiscard]] Result<Inode> inode(Ino ino) const;
-  // kNotFound if the directory has no such entry (or does not exist). Does not check that `dir` is a directory.
+  // kNotFound if the directory has no such entry (or does not exist). Does not check that `dir` is a
+  // directory.
   [[nodiscard]] Result<DirEntry> lookup(Ino dir, std::string_view name) const;
   // The entry at a link, or kNotFound.
   [[nodiscard]] Result<DirEntry> entry_at(Ino dir, Cookie cookie) const;
-  // Calls `each` for the entries after `after` (Cookie{0}: from the first) in cookie order, until it returns false.
-  // An entry's cookie depends only on its name, so an entry that is there throughout a listing is met exactly once,
-  // whatever else comes, goes, or replaces it. "." and ".." are not stored. Cookies are at least kFirstCookie.
+  // Calls `each` for the entries after `after` (Cookie{0}: from the first) in cookie order, until it returns
+  // false. An entry's cookie depends only on its name, so an entry that is there throughout a listing is met
+  // exactly once, whatever else comes, goes, or replaces it. "." and ".." are not stored. Cookies are at
+  // least kFirstCookie.
   using EntryFn = std::function<bool(const DirEntry&)>;
   [[nodiscard]] Status list(Ino dir, Cookie after, const EntryFn& each) const;
   // All names of an object: the first link and the link records.
@@ -58,17 +62,19 @@ class ReadView {
   // The path from the root, "/a/b", by the first link; for messages. kNotFound for orphans.
   [[nodiscard]] Result<std::string> path_of(Ino ino) const;
 
-  // Appends the content of [offset, offset + length) ∩ [0, size) to `out` and returns the number of bytes covered.
-  [[nodiscard]] Result<std::uint64_t> map_content(const Inode& inode, std::uint64_t offset, std::uint64_t length,
-                                    std::vector<Segment>& out) const;
+  // Appends the content of [offset, offset + length) ∩ [0, size) to `out` and returns the number of bytes
+  // covered.
+  [[nodiscard]] Result<std::uint64_t> map_content(const Inode& inode, std::uint64_t offset,
+                                                  std::uint64_t length, std::vector<Segment>& out) const;
   // Copies content to `out`; returns the number of bytes (short at the end of the file).
   [[nodiscard]] Result<std::uint64_t> read(const Inode& inode, std::uint64_t offset, MutableBytes out) const;
-  // SEEK_DATA and SEEK_HOLE of lseek(2): the next data at or after offset (kNotFound: none), the next hole (the
-  // file's end counts as one; kNotFound if offset >= size).
+  // SEEK_DATA and SEEK_HOLE of lseek(2): the next data at or after offset (kNotFound: none), the next hole
+  // (the file's end counts as one; kNotFound if offset >= size).
   [[nodiscard]] Result<std::uint64_t> next_data(const Inode& inode, std::uint64_t offset) const;
   [[nodiscard]] Result<std::uint64_t> next_hole(const Inode& inode, std::uint64_t offset) const;
 
-  // kNoAttribute if the object has no such xattr. Names are full ("user.x", "system.posix_acl_access"), 1 … 255 bytes.
+  // kNoAttribute if the object has no such xattr. Names are full ("user.x", "system.posix_acl_access"), 1 …
+  // 255 bytes.
   [[nodiscard]] Result<std::string> xattr(Ino ino, std::string_view name) const;
   [[nodiscard]] Result<std::vector<std::string>> xattr_names(Ino ino) const;
 

@@ -30,7 +30,8 @@ ReaderTable::Lease ReaderTable::acquire(bool frozen) {
   }
   last = lease.slot;
   std::size_t high = high_.load(std::memory_order_relaxed);
-  while (high <= lease.slot && !high_.compare_exchange_weak(high, lease.slot + 1, std::memory_order_seq_cst)) {
+  while (high <= lease.slot &&
+         !high_.compare_exchange_weak(high, lease.slot + 1, std::memory_order_seq_cst)) {
   }
   if (frozen) frozen_.fetch_add(1, std::memory_order_seq_cst);
   for (;;) {
@@ -62,15 +63,16 @@ void ReaderTable::publish(TxnId txn, const Roots& roots) {
 TxnId ReaderTable::oldest() const {
   std::uint64_t oldest = latest_.load(std::memory_order_seq_cst);
   const std::size_t high = high_.load(std::memory_order_seq_cst);
-  for (std::size_t i = 0; i < high; ++i) oldest = std::min(oldest, slots_[i].txn.load(std::memory_order_seq_cst));
+  for (std::size_t i = 0; i < high; ++i)
+    oldest = std::min(oldest, slots_[i].txn.load(std::memory_order_seq_cst));
   return TxnId{oldest};
 }
 
 std::size_t ReaderTable::count() const {
   const std::size_t high = high_.load(std::memory_order_seq_cst);
-  return static_cast<std::size_t>(std::count_if(slots_.begin(), slots_.begin() + static_cast<long>(high), [](const Slot& slot) {
-    return slot.txn.load(std::memory_order_relaxed) != kFree;
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(slots_.begin(), slots_.begin() + static_cast<long>(high),
+                    [](const Slot& slot) { return slot.txn.load(std::memory_order_relaxed) != kFree; }));
 }
 
 }  // namespace lrufs::store

@@ -1,11 +1,14 @@
-// ReaderTable: which states are being read, so that the writer knows which pages nobody can see any more; and the latest
-// published roots, for readers to start from. Taking and releasing a slot costs two atomic stores and no lock.
+// ReaderTable: which states are being read, so that the writer knows which pages nobody can see any more; and
+// the latest published roots, for readers to start from. Taking and releasing a slot costs two atomic stores
+// and no lock.
 //
-// Protocol (as hazard pointers, M. Michael, IEEE TPDS 15(6), 2004): a reader announces the latest transaction in its slot
-// and looks whether that still is the latest; if not it announces again. The writer publishes, then looks at the slots: it
-// sees every reader of an older state, because all four steps are sequentially consistent.
+// Protocol (as hazard pointers, M. Michael, IEEE TPDS 15(6), 2004): a reader announces the latest transaction
+// in its slot and looks whether that still is the latest; if not it announces again. The writer publishes,
+// then looks at the slots: it sees every reader of an older state, because all four steps are sequentially
+// consistent.
 //
-// Thread-safety: acquire() and release() from any thread; publish() and oldest() from the holder of the writer's lock.
+// Thread-safety: acquire() and release() from any thread; publish() and oldest() from the holder of the
+// writer's lock.
 #pragma once
 
 #include <array>
@@ -26,7 +29,8 @@ class ReaderTable {
     TxnId txn{0};
     Roots roots;
   };
-  // Waits (yielding) only while all slots are taken. `frozen`: the reader needs content to stay as it is, too.
+  // Waits (yielding) only while all slots are taken. `frozen`: the reader needs content to stay as it is,
+  // too.
   Lease acquire(bool frozen);
   void release(const Lease& lease, bool frozen);
 

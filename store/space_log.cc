@@ -26,7 +26,7 @@ struct RecordHeader {
 struct DirectoryHeader {
   std::uint64_t checksum;  // of the rest of the page
   std::uint64_t page_no;
-  std::uint64_t next;      // page of the next part; 0: none
+  std::uint64_t next;  // page of the next part; 0: none
   std::uint32_t first_chunk;
   std::uint32_t chunks;
 };
@@ -53,7 +53,8 @@ std::uint64_t segment_checksum(const SegmentHeader& header) {
   return hash64({reinterpret_cast<const std::byte*>(&header), 24});
 }
 
-void write_record(std::byte* at, TxnId txn, std::uint32_t kind, const std::uint64_t* entries, std::size_t count) {
+void write_record(std::byte* at, TxnId txn, std::uint32_t kind, const std::uint64_t* entries,
+                  std::size_t count) {
   RecordHeader header{0, raw(txn), static_cast<std::uint32_t>(count), kind};
   std::memcpy(at + sizeof header, entries, count * 8);
   std::memcpy(at + 8, reinterpret_cast<const std::byte*>(&header) + 8, sizeof header - 8);
@@ -76,14 +77,17 @@ void SpaceLog::start_segment(Pager& pager, PageRun run) {
   std::memcpy(pager.bytes(run.first), &header, sizeof header);
 }
 
-Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoots& roots, const Apply& apply) {
+Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoots& roots,
+                                             const Apply& apply) {
   Image image;
   for (PageNo page = roots.directory; page != kNoPage;) {
-    if (!within(pager, page, 1) || image.directory.size() > pager.limit() / kChunksPerPage / SpaceMap::kChunkPages + 1)
+    if (!within(pager, page, 1) ||
+        image.directory.size() > pager.limit() / kChunksPerPage / SpaceMap::kChunkPages + 1)
       return damaged("directory", page);
     DirectoryHeader header;
     std::memcpy(&header, pager.bytes(page), sizeof header);
-    if (header.page_no != raw(page) || header.chunks > kChunksPerPage || header.first_chunk != image.chunks.size() ||
+    if (header.page_no != raw(page) || header.chunks > kChunksPerPage ||
+        header.first_chunk != image.chunks.size() ||
         header.checksum != hash64({pager.bytes(page) + 8, kPageSize - 8}))
       return damaged("directory", page);
     for (std::size_t i = 0; i < header.chunks; ++i) {
@@ -99,18 +103,21 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
   LogPosition at{roots.log, 0};
   std::uint64_t last_txn = 0;  // they only grow: a smaller one is a leftover of what the page held before
   for (;;) {
-    if (!within(pager, at.segment, 1) || image.segments.size() > pager.limit()) return damaged("log", at.segment);
+    if (!within(pager, at.segment, 1) || image.segments.size() > pager.limit())
+      return damaged("log", at.segment);
     SegmentHeader segment;
     std::memcpy(&segment, pager.bytes(at.segment), sizeof segment);
     if (segment.magic != kSegmentMagic || segment.first_page != raw(at.segment) ||
-        segment.checksum != segment_checksum(segment) || !within(pager, at.segment, segment.pages) || segment.pages == 0)
+        segment.checksum != segment_checksum(segment) || !within(pager, at.segment, segment.pages) ||
+        segment.pages == 0)
       return damaged("log", at.segment);
     image.segments.push_back({at.segment, segment.pages});
     at.offset = sizeof segment;
     bool jumped = false;
     while (at != roots.log_end) {
       const std::byte* record = pager.bytes(at.segment) + at.offset;
-      const std::size_t left = segment.pages * kPageSize - std::min<std::size_t>(at.offset, segment.pages * kPageSize);
+      const std::size_t left =
+          segment.pages * kPageSize - std::min<std::size_t>(at.offset, segment.pages * kPageSize);
       RecordHeader header{};
       if (left >= sizeof header) std::memcpy(&header, record, sizeof header);
       if (left < sizeof header || header.entries > (left - sizeof header) / 8 ||
@@ -126,7 +133,8 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
       if (header.kind != kChanges) return damaged("log", at.segment);
       for (std::uint32_t i = 0; i < header.entries; ++i) {
         // May lie behind the end of a file that was cut since.
-        const SpaceChange change = decode_change(load_le<std::uint64_t>(record + sizeof header + i * std::size_t{8}));
+        const SpaceChange change =
+            decode_change(load_le<std::uint64_t>(record + sizeof header + i * std::size_t{8}));
         if (raw(change.run.first) < kHeaderPages) return damaged("log", at.segment);
         if (apply) {
           LRUFS_TRY(apply(change));
@@ -143,7 +151,8 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
 Status SpaceLog::load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt) {
   // The condensed bits come first, then the log's changes: two passes over the image.
   LRUFS_TRY_ASSIGN(Image base, read_image(*pager_, SpaceRoots{roots.directory, kNoPage, {}}, nullptr));
-  // A store whose bound was lowered names pages that it cannot have any more: in the end none of them may be in use.
+  // A store whose bound was lowered names pages that it cannot have any more: in the end none of them may be
+  // in use.
   const std::uint64_t reach = map.chunk_count() * SpaceMap::kChunkPages;
   std::uint64_t beyond = 0;
   for (std::size_t i = 0; i < base.chunks.size(); ++i) {
@@ -153,7 +162,8 @@ Status SpaceLog::load(const SpaceRoots& roots, SpaceMap& map, bool durable_state
     if (hash64({bytes, kPageSize}) != chunk.checksum) return damaged("map", chunk.page);
     const auto* words = reinterpret_cast<const std::uint64_t*>(bytes);
     if (i >= map.chunk_count()) {
-      for (std::size_t word = 0; word < kPageSize / 8; ++word) beyond += static_cast<std::uint64_t>(std::popcount(words[word]));
+      for (std::size_t word = 0; word < kPageSize / 8; ++word)
+        beyond += static_cast<std::uint64_t>(std::popcount(words[word]));
       continue;
     }
     durable_state ? map.load_durable(i, words) : map.load_used(i, words);
@@ -235,7 +245,8 @@ Status SpaceLog::append(TxnId txn, std::vector<SpaceChange>& changes, const Take
       continue;
     }
     const std::size_t count = std::min<std::size_t>(room, entries.size() - written);
-    write_record(pager_->bytes(roots_.log_end.segment) + roots_.log_end.offset, txn, kChanges, entries.data() + written, count);
+    write_record(pager_->bytes(roots_.log_end.segment) + roots_.log_end.offset, txn, kChanges,
+                 entries.data() + written, count);
     const std::size_t bytes = sizeof(RecordHeader) + count * 8;
     roots_.log_end.offset += bytes;
     bytes_ += bytes;
@@ -257,8 +268,9 @@ bool SpaceLog::wants_condensing(const SpaceMap& map) const {
 }
 
 Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
-  // The old pages leave the used bits first, but stay busy: the last published state still needs them, should the process
-  // die before the new one is published. Then pages for the changed chunks are taken, which changes chunks in turn.
+  // The old pages leave the used bits first, but stay busy: the last published state still needs them, should
+  // the process die before the new one is published. Then pages for the changed chunks are taken, which
+  // changes chunks in turn.
   std::vector<std::uint64_t> rewritten;
   std::vector<bool> chosen(map.chunk_count(), false);
   std::vector<PageNo> new_pages(map.chunk_count(), kNoPage);
@@ -307,7 +319,8 @@ Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
     std::memset(page, 0, kPageSize);
     const std::size_t first = part * kChunksPerPage;
     const std::size_t count = std::min(kChunksPerPage, chunks_.size() - first);
-    DirectoryHeader header{0, raw(directory[part]), part + 1 < directory.size() ? raw(directory[part + 1]) : 0,
+    DirectoryHeader header{0, raw(directory[part]),
+                           part + 1 < directory.size() ? raw(directory[part + 1]) : 0,
                            static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(count)};
     std::memcpy(page, &header, sizeof header);
     for (std::size_t i = 0; i < count; ++i) {

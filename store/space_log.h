@@ -1,10 +1,12 @@
-// The free-space information on disk: a condensed map (used bits of all pages) and, after it, a log of allocations and
-// frees. A state names both by its meta (SpaceRoots), so that any meta is opened by reading the map and replaying
-// its part of the log, never by scanning the trees. The idea is ZFS's space map (J. Bonwick, "Space Maps", 2007).
+// The free-space information on disk: a condensed map (used bits of all pages) and, after it, a log of
+// allocations and frees. A state names both by its meta (SpaceRoots), so that any meta is opened by reading
+// the map and replaying its part of the log, never by scanning the trees. The idea is ZFS's space map (J.
+// Bonwick, "Space Maps", 2007).
 //
-//   directory: chain of pages, each with (page, checksum) of the chunks' bitmap pages; page 0 = all pages of the chunk free
-//   log: chain of segments (runs of pages); a segment holds records, each with its own checksum; the last record of a full
-//   segment is a jump to the next one. Bytes of the log are written once: an older meta's prefix stays valid.
+//   directory: chain of pages, each with (page, checksum) of the chunks' bitmap pages; page 0 = all pages of
+//   the chunk free log: chain of segments (runs of pages); a segment holds records, each with its own
+//   checksum; the last record of a full segment is a jump to the next one. Bytes of the log are written once:
+//   an older meta's prefix stays valid.
 //
 // Not thread-safe: under the writer's lock. The pages of map and log are themselves part of the used bits.
 #pragma once
@@ -32,14 +34,14 @@ class SpaceLog {
 
   explicit SpaceLog(Pager& pager) : pager_(&pager) {}
 
-  // Reads a state's free space into the map's used bits (or its durable bits). With `adopt` this log continues there.
-  // kCorrupt.
+  // Reads a state's free space into the map's used bits (or its durable bits). With `adopt` this log
+  // continues there. kCorrupt.
   Status load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt);
   // All pages that hold the map and the log of a state; for the check.
   static Result<std::vector<PageRun>> pages_of(const Pager& pager, const SpaceRoots& roots);
 
-  // Appends one transaction's changes. `take` brings pages for a new segment (kNoPage count 0: none), which become
-  // part of the changes. kNoSpace leaves the log as it was.
+  // Appends one transaction's changes. `take` brings pages for a new segment (kNoPage count 0: none), which
+  // become part of the changes. kNoSpace leaves the log as it was.
   using TakeRun = std::function<PageRun(std::uint64_t)>;
   Status append(TxnId txn, std::vector<SpaceChange>& changes, const TakeRun& take);
   // Where the log ended before append(), to go back if the publish does not happen.
@@ -53,9 +55,9 @@ class SpaceLog {
 
   // Is the log long enough, compared to the map, to be worth condensing?
   [[nodiscard]] bool wants_condensing(const SpaceMap& map) const;
-  // Writes changed chunks of the map anew and starts an empty log. No transaction may be running. The caller publishes the
-  // new roots() and then gives back the returned pages of the old map and log, which are busy until then. kNoSpace:
-  // nothing changed.
+  // Writes changed chunks of the map anew and starts an empty log. No transaction may be running. The caller
+  // publishes the new roots() and then gives back the returned pages of the old map and log, which are busy
+  // until then. kNoSpace: nothing changed.
   Result<std::vector<PageRun>> condense(SpaceMap& map);
 
   [[nodiscard]] const SpaceRoots& roots() const { return roots_; }

@@ -24,7 +24,8 @@ void SpaceMap::touch_chunk(std::uint64_t page) {
   chunk_epoch_[page / kChunkPages] = epoch_;
 }
 
-// --- open --------------------------------------------------------------------------------------------------------
+// --- open
+// --------------------------------------------------------------------------------------------------------
 
 void SpaceMap::load_used(std::uint64_t chunk, const std::uint64_t* words) {
   std::memcpy(used_ + chunk * kChunkWords, words, kPageSize);
@@ -59,7 +60,8 @@ void SpaceMap::copy_used_to_durable() {
 void SpaceMap::finish_load(std::uint64_t grown) {
   used_count_ = 0;
   // Reading untouched bitmap memory maps the shared zero page: cheap, and no memory is used.
-  for (std::uint64_t word = 0; word < words_; ++word) used_count_ += static_cast<std::uint64_t>(std::popcount(used_[word]));
+  for (std::uint64_t word = 0; word < words_; ++word)
+    used_count_ += static_cast<std::uint64_t>(std::popcount(used_[word]));
   grown_ = grown;
   for (auto& epoch : chunk_epoch_) epoch = epoch_;
   recount();
@@ -94,7 +96,8 @@ void SpaceMap::set_grown(std::uint64_t pages) {
   for (std::uint64_t chunk = first; chunk <= last && chunk < chunk_count(); ++chunk) recount_chunk(chunk);
 }
 
-// --- taking ------------------------------------------------------------------------------------------------------
+// --- taking
+// ------------------------------------------------------------------------------------------------------
 
 std::uint64_t SpaceMap::next_free(std::uint64_t from, std::uint64_t to) const {
   to = std::min(to, grown_);
@@ -207,7 +210,8 @@ void SpaceMap::give_back(PageRun run) {
   }
 }
 
-// --- commit ------------------------------------------------------------------------------------------------------
+// --- commit
+// ------------------------------------------------------------------------------------------------------
 
 void SpaceMap::publish(PageRun run) {
   for (std::uint64_t i = 0; i < run.count; ++i) {
@@ -246,7 +250,8 @@ bool SpaceMap::rewritable(PageNo page) const {
   return !test(durable_, raw(page)) && !(in_checkpoint_ && test(next_, raw(page)));
 }
 
-// --- checkpoints -------------------------------------------------------------------------------------------------
+// --- checkpoints
+// -------------------------------------------------------------------------------------------------
 
 void SpaceMap::begin_checkpoint() {
   // `next` holds the state of two checkpoints ago: only chunks that changed since need copying.

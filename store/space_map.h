@@ -1,13 +1,14 @@
-// SpaceMap: which pages of the file are free, in memory. Four bits a page, in bitmaps that cost memory only where pages
-// are used:
+// SpaceMap: which pages of the file are free, in memory. Four bits a page, in bitmaps that cost memory only
+// where pages are used:
 //
 //   used     belongs to the current state (what the space log says)
 //   durable  belongs to the last durable meta's state; must survive until the next checkpoint has ended
 //   next     belongs to the state that the running checkpoint makes durable
 //   busy     taken, but not part of the current state: filled by a writer, or still seen by a reader (limbo)
 //
-// A page may be taken iff it has none of them. A page whose durable and next bits are clear was born after the last
-// checkpoint began: it can be reused as soon as it is freed, and file content in it may be overwritten in place.
+// A page may be taken iff it has none of them. A page whose durable and next bits are clear was born after
+// the last checkpoint began: it can be reused as soon as it is freed, and file content in it may be
+// overwritten in place.
 //
 // Invariants: free + pending + used + busy = grown; used and busy are disjoint at rest.
 // Not thread-safe: the store's writer lock protects it.
@@ -30,42 +31,51 @@ class SpaceMap {
   // `capacity`: the most pages the store may ever use with its bound.
   explicit SpaceMap(std::uint64_t capacity);
 
-  // --- at open -----------------------------------------------------------------------------------------------------
-  void load_used(std::uint64_t chunk, const std::uint64_t* words);     // kChunkPages bits
+  // --- at open
+  // -----------------------------------------------------------------------------------------------------
+  void load_used(std::uint64_t chunk, const std::uint64_t* words);  // kChunkPages bits
   void load_durable(std::uint64_t chunk, const std::uint64_t* words);
-  void log_alloc(PageRun run, bool durable_state);  // replay of the space log into the used or the durable bits
+  void log_alloc(PageRun run,
+                 bool durable_state);  // replay of the space log into the used or the durable bits
   void log_free(PageRun run, bool durable_state);
   void copy_used_to_durable();
   void finish_load(std::uint64_t grown);  // counts
   [[nodiscard]] bool is_used(PageNo page) const { return test(used_, raw(page)); }
 
-  // --- taking and giving back (a transaction's or a writer's pages are busy until commit) -------------------------
-  // One page, recycled ones first. kNoPage: none.
+  // --- taking and giving back (a transaction's or a writer's pages are busy until commit)
+  // ------------------------- One page, recycled ones first. kNoPage: none.
   PageNo take_page();
-  // Up to `want` adjacent pages (1 … want), at `hint` if those are free; count 0: none. Prefers to return all of them.
+  // Up to `want` adjacent pages (1 … want), at `hint` if those are free; count 0: none. Prefers to return all
+  // of them.
   PageRun take_run(std::uint64_t want, PageNo hint = kNoPage);
   void give_back(PageRun run);  // busy → free, never published
 
-  // --- commit ------------------------------------------------------------------------------------------------------
-  void publish(PageRun run);             // busy → used
-  void retire(PageRun run);              // used → free, or pending if a durable state needs it
-  void retire_to_limbo(PageRun run);     // used → busy: a reader may still see it
+  // --- commit
+  // ------------------------------------------------------------------------------------------------------
+  void publish(PageRun run);          // busy → used
+  void retire(PageRun run);           // used → free, or pending if a durable state needs it
+  void retire_to_limbo(PageRun run);  // used → busy: a reader may still see it
   // May the page's content be changed under the current state's feet?
   [[nodiscard]] bool rewritable(PageNo page) const;
 
-  // --- checkpoints -------------------------------------------------------------------------------------------------
+  // --- checkpoints
+  // -------------------------------------------------------------------------------------------------
   void begin_checkpoint();              // next := used
   void end_checkpoint(bool succeeded);  // durable := next, or next forgotten
   [[nodiscard]] bool in_checkpoint() const { return in_checkpoint_; }
 
-  // --- condensing: the used bits of a chunk, and which changed since clear_dirty() ---------------------------------
+  // --- condensing: the used bits of a chunk, and which changed since clear_dirty()
+  // ---------------------------------
   [[nodiscard]] std::uint64_t chunk_count() const { return (capacity_ + kChunkPages - 1) / kChunkPages; }
   [[nodiscard]] bool chunk_dirty(std::uint64_t chunk) const { return dirty_[chunk]; }
   void clear_dirty(std::uint64_t chunk) { dirty_[chunk] = false; }
-  [[nodiscard]] const std::uint64_t* chunk_words(std::uint64_t chunk) const { return used_ + chunk * kChunkWords; }
+  [[nodiscard]] const std::uint64_t* chunk_words(std::uint64_t chunk) const {
+    return used_ + chunk * kChunkWords;
+  }
   [[nodiscard]] bool chunk_empty(std::uint64_t chunk) const;
 
-  // --- figures, in pages -------------------------------------------------------------------------------------------
+  // --- figures, in pages
+  // -------------------------------------------------------------------------------------------
   void set_grown(std::uint64_t pages);
   [[nodiscard]] std::uint64_t grown() const { return grown_; }
   [[nodiscard]] std::uint64_t capacity() const { return capacity_; }
@@ -80,7 +90,9 @@ class SpaceMap {
   static constexpr std::uint64_t kChunkWords = kChunkPages / 64;
   static constexpr std::size_t kRecycled = 4096;
 
-  static bool test(const std::uint64_t* bits, std::uint64_t page) { return ((bits[page / 64] >> (page % 64)) & 1U) != 0; }
+  static bool test(const std::uint64_t* bits, std::uint64_t page) {
+    return ((bits[page / 64] >> (page % 64)) & 1U) != 0;
+  }
   static void set(std::uint64_t* bits, std::uint64_t page) { bits[page / 64] |= 1ULL << (page % 64); }
   static void clear(std::uint64_t* bits, std::uint64_t page) { bits[page / 64] &= ~(1ULL << (page % 64)); }
   [[nodiscard]] std::uint64_t taken_word(std::uint64_t word) const {

@@ -1,5 +1,6 @@
-// StagedData: pages that were allocated and filled outside of the writer's lock and belong to no file yet. Commit of
-// the transaction that used them makes them part of a file; otherwise the destructor gives them back.
+// StagedData: pages that were allocated and filled outside of the writer's lock and belong to no file yet.
+// Commit of the transaction that used them makes them part of a file; otherwise the destructor gives them
+// back.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ class StagedData {
   StagedData& operator=(const StagedData&) = delete;
   ~StagedData();
 
-  // The first file offset that the pages cover, in pages, and the pages in order. The last one may be padded with zeros.
+  // The first file offset that the pages cover, in pages, and the pages in order. The last one may be padded
+  // with zeros.
   [[nodiscard]] std::uint64_t first_file_page() const { return first_file_page_; }
   [[nodiscard]] const std::vector<PageRun>& runs() const { return runs_; }
   [[nodiscard]] std::uint64_t page_count() const;
@@ -38,7 +40,8 @@ class StagedData {
   StoreImpl* owner_ = nullptr;
   std::uint64_t first_file_page_ = 0;
   std::vector<PageRun> runs_;
-  bool tail_filled_ = false;  // the last page holds what a file had behind the data, of a transaction that was aborted
+  bool tail_filled_ =
+      false;  // the last page holds what a file had behind the data, of a transaction that was aborted
 };
 
 }  // namespace lrufs::store

@@ -87,7 +87,9 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Options opti
 
 Status Store::close() { return impl_->close(); }
 
-Snapshot Store::snapshot(Snapshot::Kind kind) const { return StoreImpl::make_snapshot(impl_->snapshot(kind)); }
+Snapshot Store::snapshot(Snapshot::Kind kind) const {
+  return StoreImpl::make_snapshot(impl_->snapshot(kind));
+}
 
 Result<Transaction> Store::begin(Purpose purpose) {
   LRUFS_TRY_ASSIGN(auto state, impl_->begin(purpose));
@@ -141,7 +143,8 @@ Result<std::uint64_t> Store::evict(std::uint64_t bytes) {
 }
 
 Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
-  // Simulated on an aborted transaction: the victims are taken out one by one, and nothing of it is published.
+  // Simulated on an aborted transaction: the victims are taken out one by one, and nothing of it is
+  // published.
   LRUFS_TRY_ASSIGN(auto state, impl_->begin(Purpose::kDelete));
   Transaction txn(StoreImpl::make_transaction(std::move(state)));
   std::vector<Ino> order;
@@ -182,7 +185,8 @@ std::uint64_t Store::max_file_size() const {
   return pages * kPageSize;
 }
 
-// --- by path -----------------------------------------------------------------------------------------------------------
+// --- by path
+// -----------------------------------------------------------------------------------------------------------
 
 Result<Inode> Store::resolve(std::string_view key) const {
   LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
@@ -274,7 +278,8 @@ Status Store::erase(std::string_view key) {
       Purpose::kDelete);
 }
 
-Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_view from, std::size_t limit) const {
+Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_view from,
+                                              std::size_t limit) const {
   LRUFS_TRY_ASSIGN(const auto parts, split_path(dir));
   const Snapshot state = snapshot(Snapshot::Kind::kTransient);
   LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));

@@ -1,10 +1,10 @@
-// Store: the facade. One store file holds objects (files, directories, …) by path; its size is bounded, and the
-// least recently used objects make room. See docs/architecture.md for the layers below it and docs/durability.md
-// for what survives what.
+// Store: the facade. One store file holds objects (files, directories, …) by path; its size is bounded, and
+// the least recently used objects make room. See docs/architecture.md for the layers below it and
+// docs/durability.md for what survives what.
 //
-// Thread-safety: every function may be called from any thread. Readers (Snapshot, get, list) never wait for the
-// writer. Writers are serialised by one lock that is held for the changes of the tree only.
-// Lifetime: snapshots, transactions and staged data must be gone before the store is closed.
+// Thread-safety: every function may be called from any thread. Readers (Snapshot, get, list) never wait for
+// the writer. Writers are serialised by one lock that is held for the changes of the tree only. Lifetime:
+// snapshots, transactions and staged data must be gone before the store is closed.
 #pragma once
 
 #include <chrono>
@@ -38,39 +38,42 @@ struct Options {
 
   std::uint64_t bound = 10ULL << 30U;  // bytes on disk, never exceeded; at least kMinBound
   bool bound_given = true;             // false: keep the bound that the store has (a new store: `bound`)
-  Sync sync = Sync::kInterval;         // kAlways: update() returns after a checkpoint; kUnmount: close() and sync() only
+  Sync sync =
+      Sync::kInterval;  // kAlways: update() returns after a checkpoint; kUnmount: close() and sync() only
   std::chrono::milliseconds sync_interval{5000};
-  std::uint64_t max_files = 0;     // objects but directories; 0 = no limit
-  bool create = true;              // make the store if the file does not exist or is empty
-  bool read_only = false;          // no lock on the file's content is broken, nothing is written
-  bool from_checkpoint = false;    // ignore the live metas: open as after a power cut
-  bool background = true;          // run the checkpoint and eviction threads; false: tests drive the steps themselves
+  std::uint64_t max_files = 0;   // objects but directories; 0 = no limit
+  bool create = true;            // make the store if the file does not exist or is empty
+  bool read_only = false;        // no lock on the file's content is broken, nothing is written
+  bool from_checkpoint = false;  // ignore the live metas: open as after a power cut
+  bool background = true;  // run the checkpoint and eviction threads; false: tests drive the steps themselves
 
-  // Asked under the writer's lock before an object without names is destroyed: true = somebody still uses it (the kernel
-  // holds the inode), so it becomes an orphan. Must not call the store. Default: nobody.
+  // Asked under the writer's lock before an object without names is destroyed: true = somebody still uses it
+  // (the kernel holds the inode), so it becomes an orphan. Must not call the store. Default: nobody.
   std::function<bool(Ino)> is_held;
   // Told after the publish, by the thread that evicted, without any lock. May not start transactions.
   std::function<void(const std::vector<Evicted>&)> on_evict;
-  // Called with true before a thread waits for room or for the disk, and with false after. Whoever serves requests with
-  // a few threads can take in another one meanwhile: room may only come when the kernel's FORGETs are read. False as
-  // the answer to true: this thread must not wait for others (it may get kNoSpace instead). Takes no locks of the store.
+  // Called with true before a thread waits for room or for the disk, and with false after. Whoever serves
+  // requests with a few threads can take in another one meanwhile: room may only come when the kernel's
+  // FORGETs are read. False as the answer to true: this thread must not wait for others (it may get kNoSpace
+  // instead). Takes no locks of the store.
   std::function<bool(bool begins)> on_wait;
   // Something a person should know (a failed msync, a damaged page, space pinned by an old reader).
   enum class Severity : std::uint8_t { kInfo, kWarning, kError };
   std::function<void(Severity, const std::string&)> on_event;
 
-  std::shared_ptr<FileOps> file_ops;  // the seam to the operating system; default: the real one
+  std::shared_ptr<FileOps> file_ops;     // the seam to the operating system; default: the real one
   std::uint64_t name_hash_mask = ~0ULL;  // for tests only: thins the hash of names out, so that they collide
 };
 
 inline constexpr std::uint64_t kMinBound = 4ULL << 20U;  // 4 MiB
 
-// A consistent, unchanging view of the state that was current when it was taken; costs a reader slot. While it
-// lives, the pages it can reach are not reused: keep it short.
+// A consistent, unchanging view of the state that was current when it was taken; costs a reader slot. While
+// it lives, the pages it can reach are not reused: keep it short.
 class Snapshot {
  public:
-  // kFull: content is frozen too. kTransient: tree and names are frozen, but the content of a file that was written since
-  // the last checkpoint may be overwritten in place (what a read(2) beside a write(2) sees); it never delays a writer.
+  // kFull: content is frozen too. kTransient: tree and names are frozen, but the content of a file that was
+  // written since the last checkpoint may be overwritten in place (what a read(2) beside a write(2) sees); it
+  // never delays a writer.
   enum class Kind : std::uint8_t { kFull, kTransient };
   Snapshot(Snapshot&&) noexcept;
   Snapshot& operator=(Snapshot&&) = delete;
@@ -87,8 +90,8 @@ class Snapshot {
 
 class Store {
  public:
-  // Errors: kBusy (in use), kNotAStore, kNewerFormat, kCorrupt, kBoundTooSmall, kReadOnly, kIo, kNotFound. After an
-  // error the file is as it was.
+  // Errors: kBusy (in use), kNotAStore, kNewerFormat, kCorrupt, kBoundTooSmall, kReadOnly, kIo, kNotFound.
+  // After an error the file is as it was.
   static Result<std::unique_ptr<Store>> open(const std::string& path, Options options);
   // Checkpoints and closes; errors are lost. Prefer close().
   ~Store();
@@ -98,8 +101,9 @@ class Store {
   // Writes the pending touches, checkpoints, and closes. No other call may be running or follow.
   Status close();
 
-  // --- transactions and snapshots ----------------------------------------------------------------------------------
-  // kTransient never waits; kFull waits for a running transaction to end.
+  // --- transactions and snapshots
+  // ---------------------------------------------------------------------------------- kTransient never
+  // waits; kFull waits for a running transaction to end.
   [[nodiscard]] Snapshot snapshot(Snapshot::Kind kind = Snapshot::Kind::kFull) const;
 
   enum class Purpose : std::uint8_t {
@@ -108,14 +112,14 @@ class Store {
   };
   // Waits for the writer's lock. Prefer update().
   [[nodiscard]] Result<Transaction> begin(Purpose purpose = Purpose::kWrite);
-  // Runs `body` in a transaction and commits it. If room is missing, the transaction is aborted, room is made (by
-  // eviction and, where reuse waits for it, a checkpoint), and `body` runs again from its beginning: it must start
-  // from fresh reads and have no effect outside. An error from `body` aborts and is returned. kNoSpace if nothing more
-  // can go. With Sync::kAlways returns after a checkpoint.
+  // Runs `body` in a transaction and commits it. If room is missing, the transaction is aborted, room is made
+  // (by eviction and, where reuse waits for it, a checkpoint), and `body` runs again from its beginning: it
+  // must start from fresh reads and have no effect outside. An error from `body` aborts and is returned.
+  // kNoSpace if nothing more can go. With Sync::kAlways returns after a checkpoint.
   using Body = std::function<Status(Transaction&)>;
   Status update(const Body& body, Purpose purpose = Purpose::kWrite);
-  // Allocates pages and fills them with data, outside of the writer's lock, for Transaction::write() of the same
-  // offset and data. Makes room as update() does.
+  // Allocates pages and fills them with data, outside of the writer's lock, for Transaction::write() of the
+  // same offset and data. Makes room as update() does.
   Result<StagedData> stage(std::uint64_t offset, Bytes data);
   // While one lives, eviction leaves the inode alone: the file that is being written stays.
   class Protection {
@@ -132,8 +136,9 @@ class Store {
   // Data of at least this many bytes is worth staging.
   static constexpr std::size_t kStageThreshold = 64 * 1024;
 
-  // --- use, eviction, orphans --------------------------------------------------------------------------------------
-  // `ino` was used now. Cheap (memory only); written lazily, in batches.
+  // --- use, eviction, orphans
+  // -------------------------------------------------------------------------------------- `ino` was used
+  // now. Cheap (memory only); written lazily, in batches.
   void touch(Ino ino);
   // A counter that rises before anything is destroyed; see fs/node_table.h for how a lookup uses it.
   [[nodiscard]] std::uint64_t destroy_epoch() const;
@@ -148,8 +153,10 @@ class Store {
   // The next `limit` objects in the order they would go.
   [[nodiscard]] Result<std::vector<Ino>> eviction_order(std::size_t limit) const;
 
-  // --- durability --------------------------------------------------------------------------------------------------
-  // Returns when everything published before the call survives a power cut. Concurrent callers share one checkpoint.
+  // --- durability
+  // --------------------------------------------------------------------------------------------------
+  // Returns when everything published before the call survives a power cut. Concurrent callers share one
+  // checkpoint.
   Status checkpoint();
 
   [[nodiscard]] Statistics statistics() const;
@@ -159,17 +166,19 @@ class Store {
   // The largest size one file may have: the bound less what the store itself needs.
   [[nodiscard]] std::uint64_t max_file_size() const;
 
-  // --- by path: for programs that want a cache without a mount -----------------------------------------------------
-  // Keys are paths relative to the root, "a/b/c": components of 1 … 255 bytes, no "." or "..", no symlinks followed.
-  Status put(std::string_view key, Bytes value);  // whole value, atomically; parents are made
+  // --- by path: for programs that want a cache without a mount
+  // ----------------------------------------------------- Keys are paths relative to the root, "a/b/c":
+  // components of 1 … 255 bytes, no "." or "..", no symlinks followed.
+  Status put(std::string_view key, Bytes value);                // whole value, atomically; parents are made
   [[nodiscard]] Result<std::string> get(std::string_view key);  // counts as a use
   Status erase(std::string_view key);                           // a file, or an empty directory
   [[nodiscard]] Result<std::uint64_t> read(std::string_view key, std::uint64_t offset, MutableBytes out);
   Status write(std::string_view key, std::uint64_t offset, Bytes data);  // makes the file if it is absent
   [[nodiscard]] Result<Inode> resolve(std::string_view key) const;
-  // The names in a directory ("" = root) from `from` on, in bytewise order, at most `limit`. The entries are kept in hash
-  // order, so this sorts: its cost grows with the directory, not with `limit`.
-  [[nodiscard]] Result<std::vector<std::string>> names(std::string_view dir, std::string_view from, std::size_t limit) const;
+  // The names in a directory ("" = root) from `from` on, in bytewise order, at most `limit`. The entries are
+  // kept in hash order, so this sorts: its cost grows with the directory, not with `limit`.
+  [[nodiscard]] Result<std::vector<std::string>> names(std::string_view dir, std::string_view from,
+                                                       std::size_t limit) const;
 
  private:
   explicit Store(std::unique_ptr<StoreImpl> impl);

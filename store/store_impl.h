@@ -1,9 +1,10 @@
 // StoreImpl: the parts of a store and the steps that involve several of them. Internal to store/.
 //
-// Lock order: room_mutex_ → checkpoint_mutex_ → writer_ → { touch batch, protected_mutex_, the caller's is_held }.
-// The mapping's content is protected so: tree pages are written by the transaction that bore them, before they are
-// published, and never after; metas by the holder of writer_ (live) or checkpoint_mutex_ (durable); log and map pages
-// under writer_; file content by whoever owns the pages (a writer that staged them, or the transaction).
+// Lock order: room_mutex_ → checkpoint_mutex_ → writer_ → { touch batch, protected_mutex_, the caller's
+// is_held }. The mapping's content is protected so: tree pages are written by the transaction that bore them,
+// before they are published, and never after; metas by the holder of writer_ (live) or checkpoint_mutex_
+// (durable); log and map pages under writer_; file content by whoever owns the pages (a writer that staged
+// them, or the transaction).
 #pragma once
 
 #include <atomic>
@@ -53,8 +54,10 @@ struct Transaction::State final : public PageWriter {
   Status free_extents(Inode& inode, std::uint64_t first, std::uint64_t end);  // file pages [first, end)
   Status insert_extent(Inode& inode, std::uint64_t file_page, PageRun run);
   Status overwrite_pages(Inode& inode, std::uint64_t offset, Bytes data, StagedData* staged, WriteMode mode);
-  Status place_staged(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t data_end, StagedData& staged);
-  Status fill_new_pages(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t offset, Bytes data);
+  Status place_staged(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t data_end,
+                      StagedData& staged);
+  Status fill_new_pages(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t offset,
+                        Bytes data);
   Status copy_page(const Inode& inode, std::uint64_t file_page, std::byte* to) const;  // zeros for a hole
   Status leave_inline(Inode& inode);
   Status zero_range(Inode& inode, std::uint64_t offset, std::uint64_t length);  // within one page
@@ -68,10 +71,10 @@ struct Transaction::State final : public PageWriter {
   ReadView view;
   bool active = true;
   bool changed = false;
-  std::vector<PageRun> taken;         // busy until commit
-  std::uint64_t refused = 0;          // pages that it asked for last and did not get
-  std::vector<PageNo> tree_pages;     // to be sealed
-  std::vector<PageNo> spare_pages;    // taken and freed again in this transaction
+  std::vector<PageRun> taken;       // busy until commit
+  std::uint64_t refused = 0;        // pages that it asked for last and did not get
+  std::vector<PageNo> tree_pages;   // to be sealed
+  std::vector<PageNo> spare_pages;  // taken and freed again in this transaction
   std::vector<PageRun> spare_runs;
   std::vector<PageRun> freed;
   std::vector<StagedData*> staged_used;
@@ -80,7 +83,8 @@ struct Transaction::State final : public PageWriter {
 };
 
 struct Snapshot::State {
-  State(ReaderTable& table, const Pager& pager, const NameHash& hash, ReaderTable::Lease taken, bool is_frozen)
+  State(ReaderTable& table, const Pager& pager, const NameHash& hash, ReaderTable::Lease taken,
+        bool is_frozen)
       : readers(&table), lease(taken), frozen(is_frozen), view(pager, lease.roots, hash) {}
   ~State() { readers->release(lease, frozen); }
   State(const State&) = delete;
@@ -120,9 +124,12 @@ class StoreImpl {
   Status commit(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
   void abort(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
   Status update(const Store::Body& body, Store::Purpose purpose);
-  Status update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published, std::uint64_t& needed);
+  Status update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published,
+                     std::uint64_t& needed);
   std::unique_ptr<Snapshot::State> snapshot(Snapshot::Kind kind);
-  static Transaction make_transaction(std::unique_ptr<Transaction::State> state) { return Transaction(std::move(state)); }
+  static Transaction make_transaction(std::unique_ptr<Transaction::State> state) {
+    return Transaction(std::move(state));
+  }
   static Snapshot make_snapshot(std::unique_ptr<Snapshot::State> state) { return Snapshot(std::move(state)); }
   static Transaction::State& state_of(Transaction& txn) { return *txn.state_; }
 
@@ -139,8 +146,9 @@ class StoreImpl {
   Status fill(const StagedData& staged, std::uint64_t offset, Bytes data);
   // `may_wait`: for others, that is, for readers and for the kernel to let go of files.
   Status make_room(std::uint64_t pages, bool may_wait);
-  // make_room(asked), after the work that asks failed although it needs only `needed` pages as far as it is known; asks for
-  // twice as much the next time, up to a part of the store: beyond that only for what is needed.
+  // make_room(asked), after the work that asks failed although it needs only `needed` pages as far as it is
+  // known; asks for twice as much the next time, up to a part of the store: beyond that only for what is
+  // needed.
   Status retry_with_room(std::uint64_t& asked, std::uint64_t needed);
 
   // --- evictor.cc
@@ -148,13 +156,17 @@ class StoreImpl {
     Inode inode;
     TouchSeq seq{0};
   };
-  // The least recently used object that may go. Moves what is in its way to its right place in the order; that may be
-  // a lot, so it stops once the transaction has taken more than `budget` pages, and sets `paused`: commit, and go on.
+  // The least recently used object that may go. Moves what is in its way to its right place in the order;
+  // that may be a lot, so it stops once the transaction has taken more than `budget` pages, and sets
+  // `paused`: commit, and go on.
   Result<std::optional<Victim>> next_victim(Transaction& txn, std::size_t budget, bool& paused);
-  Status remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told, std::vector<std::uint64_t>& pages);
-  // Evicts up to `max_objects` in one transaction, until `pages` were freed (orphaned ones count). Returns pages; nullopt: no
-  // victim is left. `ahead`: nobody waits for it, so the file that was written last stays, even alone.
-  Result<std::optional<std::uint64_t>> evict_some(std::uint64_t pages, std::size_t max_objects, bool ahead = false);
+  Status remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told,
+                       std::vector<std::uint64_t>& pages);
+  // Evicts up to `max_objects` in one transaction, until `pages` were freed (orphaned ones count). Returns
+  // pages; nullopt: no victim is left. `ahead`: nobody waits for it, so the file that was written last stays,
+  // even alone.
+  Result<std::optional<std::uint64_t>> evict_some(std::uint64_t pages, std::size_t max_objects,
+                                                  bool ahead = false);
   Status flush_touches(std::size_t limit);
   Status reclaim(const std::vector<Ino>& inodes);
   void tell_evicted(const std::vector<Evicted>& told);
@@ -162,7 +174,8 @@ class StoreImpl {
   bool is_protected(Ino ino) EXCLUDES(protected_mutex_);
 
   // --- checkpointer.cc
-  // Returns when `wanted` is durable. `internal`: not on a caller's behalf (for the statistics); `clean`: the last one.
+  // Returns when `wanted` is durable. `internal`: not on a caller's behalf (for the statistics); `clean`: the
+  // last one.
   Status checkpoint(TxnId wanted, bool internal, bool clean);
   Status run_checkpoint(bool clean) REQUIRES(checkpoint_mutex_);
   void condense() REQUIRES(writer_);
@@ -181,7 +194,8 @@ class StoreImpl {
   // Tells Options::on_wait of a wait as long as it lives.
   class Wait {
    public:
-    explicit Wait(const Options& options) : options_(options), allowed_(!options.on_wait || options.on_wait(true)) {}
+    explicit Wait(const Options& options)
+        : options_(options), allowed_(!options.on_wait || options.on_wait(true)) {}
     ~Wait() {
       if (options_.on_wait) (void)options_.on_wait(false);
     }
@@ -214,14 +228,15 @@ class StoreImpl {
   Mutex room_mutex_ ACQUIRED_BEFORE(checkpoint_mutex_);
   Mutex checkpoint_mutex_ ACQUIRED_BEFORE(writer_);
   mutable Mutex writer_;
-  Meta current_ GUARDED_BY(writer_);       // the published state
+  Meta current_ GUARDED_BY(writer_);        // the published state
   bool dirty_ GUARDED_BY(writer_) = false;  // it is not yet durable
   std::unique_ptr<SpaceMap> space_ GUARDED_BY(writer_);
   std::unique_ptr<SpaceLog> space_log_ GUARDED_BY(writer_);
   std::uint64_t capacity_ = 0;  // pages
   std::uint64_t reserve_ = 0;   // pages: kept for deletion
-  std::uint64_t evict_start_ = 0;  // watermarks, in pages that are free or will be: eviction starts below the first
-  std::uint64_t evict_stop_ = 0;   // and goes on up to the second
+  std::uint64_t evict_start_ =
+      0;  // watermarks, in pages that are free or will be: eviction starts below the first
+  std::uint64_t evict_stop_ = 0;  // and goes on up to the second
   bool disk_full_ GUARDED_BY(writer_) = false;
   std::chrono::steady_clock::time_point disk_full_since_ GUARDED_BY(writer_);
   struct Limbo {
@@ -230,7 +245,8 @@ class StoreImpl {
   };
   std::deque<Limbo> limbo_ GUARDED_BY(writer_);
   std::uint64_t limbo_pages_ GUARDED_BY(writer_) = 0;
-  std::unordered_map<std::uint64_t, std::uint64_t> orphan_pages_ GUARDED_BY(writer_);  // evicted, still held: pages
+  std::unordered_map<std::uint64_t, std::uint64_t> orphan_pages_
+      GUARDED_BY(writer_);  // evicted, still held: pages
   std::uint64_t orphan_pages_total_ GUARDED_BY(writer_) = 0;
   CondVar room_changed_;  // with writer_: pages became free, or orphans went
   Meta durable_ GUARDED_BY(checkpoint_mutex_);
@@ -252,9 +268,9 @@ class StoreImpl {
   std::thread evict_thread_;
   bool closed_ = false;
 
-  std::atomic<std::uint64_t> commits_{0}, aborts_{0}, checkpoints_{0}, checkpoint_failures_{0}, checkpoint_us_{0},
-      sync_calls_{0}, evicted_objects_{0}, evicted_bytes_{0}, touch_count_{0}, touch_flushes_{0}, room_waits_{0},
-      bytes_written_{0}, bytes_read_{0};
+  std::atomic<std::uint64_t> commits_{0}, aborts_{0}, checkpoints_{0}, checkpoint_failures_{0},
+      checkpoint_us_{0}, sync_calls_{0}, evicted_objects_{0}, evicted_bytes_{0}, touch_count_{0},
+      touch_flushes_{0}, room_waits_{0}, bytes_written_{0}, bytes_read_{0};
 };
 
 }  // namespace lrufs::store

@@ -1,5 +1,6 @@
-// Opening, making and closing a store. No step looks at all objects: a state is its meta, the condensed free-space map,
-// and the log after it; only tree pages born after the durable meta are verified before a live meta is believed.
+// Opening, making and closing a store. No step looks at all objects: a state is its meta, the condensed
+// free-space map, and the log after it; only tree pages born after the durable meta are verified before a
+// live meta is believed.
 #include <algorithm>
 #include <random>
 
@@ -10,12 +11,12 @@ namespace lrufs::store {
 
 namespace {
 
-// A file system needs blocks of its own for a file's extents, and they count against the file's disk use: at worst one
-// 12-byte ext4 extent for each second page.
+// A file system needs blocks of its own for a file's extents, and they count against the file's disk use: at
+// worst one 12-byte ext4 extent for each second page.
 constexpr std::uint64_t kOverheadDivisor = 512;
 constexpr std::uint64_t kInitialBytes = 1U << 20U;
-// Transactions of a lost past may have written pages that a later power cut leaves behind. New ones are numbered far above
-// them, so that no stale page can be taken for a new one.
+// Transactions of a lost past may have written pages that a later power cut leaves behind. New ones are
+// numbered far above them, so that no stale page can be taken for a new one.
 constexpr std::uint64_t kTxnGap = 1ULL << 32U;
 
 std::uint64_t random64() {
@@ -23,8 +24,8 @@ std::uint64_t random64() {
   return (static_cast<std::uint64_t>(device()) << 32U) | device();
 }
 
-// Was the store's making interrupted (SIGKILL, power cut) before its first checkpoint? Then it has no durable meta yet, and
-// live ones that know of none, if any of them reached the file.
+// Was the store's making interrupted (SIGKILL, power cut) before its first checkpoint? Then it has no durable
+// meta yet, and live ones that know of none, if any of them reached the file.
 bool was_never_finished(const std::vector<std::byte>& header) {
   for (std::size_t page = 0; page < 4; ++page) {
     const std::byte* bytes = header.data() + page * kPageSize;
@@ -41,7 +42,9 @@ std::uint64_t capacity_pages(std::uint64_t bound) { return (bound - bound / kOve
 }  // namespace
 
 StoreImpl::StoreImpl(std::string file, Options opts)
-    : path(std::move(file)), options(std::move(opts)), ops(options.file_ops ? options.file_ops : posix_file_ops()) {
+    : path(std::move(file)),
+      options(std::move(opts)),
+      ops(options.file_ops ? options.file_ops : posix_file_ops()) {
   boot_id = parse_hex128(ops->boot_id());
 }
 
@@ -65,8 +68,10 @@ Status StoreImpl::open_file(bool& fresh) {
   if (missing && options.create && !options.read_only) opened = ops->open(path, true, false);
   if (!opened) {
     Error error = opened.error();
-    if (error.os_errno == EISDIR) error = Error(Code::kNotAStore, path + " is a directory, not a store", EISDIR);
-    if (error.os_errno == ELOOP) error = Error(Code::kNotAStore, path + " is a symbolic link; name the store itself", ELOOP);
+    if (error.os_errno == EISDIR)
+      error = Error(Code::kNotAStore, path + " is a directory, not a store", EISDIR);
+    if (error.os_errno == ELOOP)
+      error = Error(Code::kNotAStore, path + " is a symbolic link; name the store itself", ELOOP);
     return fail(std::move(error));
   }
   fd = *opened;
@@ -93,8 +98,10 @@ Status StoreImpl::open() {
 
 Status StoreImpl::open_or_make() {
   if (options.bound_given && options.bound < kMinBound)
-    return fail(Code::kBoundTooSmall, "a bound of " + std::to_string(options.bound) + " bytes is too small: a store needs at least " +
-                                          std::to_string(kMinBound) + " bytes (" + std::to_string(kMinBound >> 20U) + "M)");
+    return fail(Code::kBoundTooSmall, "a bound of " + std::to_string(options.bound) +
+                                          " bytes is too small: a store needs at least " +
+                                          std::to_string(kMinBound) + " bytes (" +
+                                          std::to_string(kMinBound >> 20U) + "M)");
   bool fresh = false;
   LRUFS_TRY(open_file(fresh));
   std::vector<std::byte> header(4 * kPageSize);
@@ -168,7 +175,8 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
     return fail(std::move(error));
   }
   const bool keep_bound = !options.bound_given || options.read_only;
-  const std::uint64_t old_bound = std::max(choice->durable.bound_bytes, choice->live ? choice->live->bound_bytes : 0);
+  const std::uint64_t old_bound =
+      std::max(choice->durable.bound_bytes, choice->live ? choice->live->bound_bytes : 0);
   if (old_bound < kMinBound) return fail(Code::kCorrupt, path + ": the meta holds an impossible bound");
   const std::uint64_t largest_bound = keep_bound ? old_bound : std::max(old_bound, options.bound);
   LRUFS_TRY(map_file(largest_bound));
@@ -191,7 +199,8 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
     from_live = believed.has_value();
     if (!from_live)
       event(Options::Severity::kWarning,
-            "the newest state of the store is not whole, the last checkpoint is used: " + describe(believed.error()));
+            "the newest state of the store is not whole, the last checkpoint is used: " +
+                describe(believed.error()));
   }
   if (!from_live) {
     reset_space();
@@ -205,8 +214,9 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   std::uint64_t grown = identity.size / kPageSize;
   if (grown > capacity_) {
     if (space_->high_water() > capacity_)
-      return fail(Code::kBoundTooSmall, path + ": the store holds more than fits a bound of " + std::to_string(options.bound) +
-                                            " bytes; mount it with its old bound of " + std::to_string(old_bound));
+      return fail(Code::kBoundTooSmall,
+                  path + ": the store holds more than fits a bound of " + std::to_string(options.bound) +
+                      " bytes; mount it with its old bound of " + std::to_string(old_bound));
     if (!options.read_only) LRUFS_TRY(ops->truncate(fd, capacity_ * kPageSize));
     grown = capacity_;
     pager->set_limit(grown);
@@ -225,8 +235,8 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   durable_txn_.store(from_live ? raw(durable_.txn) : raw(current_.txn));
   readers.publish(current_.txn, current_.roots);
   if (!options.read_only && !from_live) {
-    // Live metas of a past that is not believed must not be believed later either. And what the page cache shows must be
-    // what the disk holds before a page is reused, even if a sync of the process before failed.
+    // Live metas of a past that is not believed must not be believed later either. And what the page cache
+    // shows must be what the disk holds before a page is reused, even if a sync of the process before failed.
     std::memset(base + kLiveMetaPage * kPageSize, 0, 2 * kPageSize);
     encode_meta(durable_, base + (kDurableMetaPage + static_cast<std::uint64_t>(durable_slot_)) * kPageSize);
     LRUFS_TRY(ops->sync_range(fd, base, 0, 4 * kPageSize));
@@ -234,12 +244,13 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   return {};
 }
 
-// Pages that neither the current nor the durable state uses may be missing: the file is cut when its bound is lowered.
+// Pages that neither the current nor the durable state uses may be missing: the file is cut when its bound is
+// lowered.
 Status StoreImpl::holds_all_pages() const {
   const std::uint64_t needed = space_->high_water() * kPageSize;
   if (needed <= identity.size) return {};
-  return fail(Code::kCorrupt, path + ": the store is truncated: it has " + std::to_string(identity.size) + " bytes and needs " +
-                                  std::to_string(needed));
+  return fail(Code::kCorrupt, path + ": the store is truncated: it has " + std::to_string(identity.size) +
+                                  " bytes and needs " + std::to_string(needed));
 }
 
 Status StoreImpl::load_state(const Meta& meta, const Meta& durable) {
@@ -252,8 +263,9 @@ Status StoreImpl::load_state(const Meta& meta, const Meta& durable) {
   return reader.load(durable.space, *space_, true, false);
 }
 
-// Every page that the live state does not share with the durable one must have reached this page cache whole: born
-// when its parent says, with its checksum. Pages that both share are older than the durable meta and are not visited.
+// Every page that the live state does not share with the durable one must have reached this page cache whole:
+// born when its parent says, with its checksum. Pages that both share are older than the durable meta and are
+// not visited.
 Status StoreImpl::verify_new_pages(const Meta& live, TxnId durable_txn) const {
   for (const TreeRoot& root : {live.roots.names, live.roots.recency, live.roots.expiry, live.roots.spare}) {
     std::vector<TreeRoot> stack;
@@ -266,7 +278,8 @@ Status StoreImpl::verify_new_pages(const Meta& live, TxnId durable_txn) const {
       const NodeView node(*page);
       if (node.is_leaf()) continue;
       for (std::uint16_t i = 0; i < node.count(); ++i) stack.push_back({node.child(i), node.child_birth(i)});
-      if (stack.size() > pager->limit() + kMaxDepth * 512) return fail(Code::kCorrupt, "a tree contains itself");
+      if (stack.size() > pager->limit() + kMaxDepth * 512)
+        return fail(Code::kCorrupt, "a tree contains itself");
     }
   }
   return {};

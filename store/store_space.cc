@@ -1,4 +1,5 @@
-// Pages for transactions and writers: taking, growing the file, staging content, and making room when none is left.
+// Pages for transactions and writers: taking, growing the file, staging content, and making room when none is
+// left.
 #include <algorithm>
 
 #include "store/store_impl.h"
@@ -11,7 +12,8 @@ constexpr std::uint64_t kMinGrowth = (1U << 20U) / kPageSize;
 constexpr std::uint64_t kMaxGrowth = (64U << 20U) / kPageSize;
 // After the disk was full, growth is tried again this often.
 constexpr std::chrono::seconds kDiskFullPause{5};
-// How long a writer waits for readers to end, or for the kernel to let go of evicted files, without any progress.
+// How long a writer waits for readers to end, or for the kernel to let go of evicted files, without any
+// progress.
 constexpr std::chrono::milliseconds kWaitStep{20};
 constexpr int kWaitSteps = 150;
 
@@ -22,7 +24,9 @@ std::uint64_t StoreImpl::growable() const {
   return capacity_ > space_->grown() ? capacity_ - space_->grown() : 0;
 }
 
-std::uint64_t StoreImpl::in_prospect() const { return space_->free() + growable() + space_->pending() + limbo_pages_; }
+std::uint64_t StoreImpl::in_prospect() const {
+  return space_->free() + growable() + space_->pending() + limbo_pages_;
+}
 
 bool StoreImpl::grow(std::uint64_t want) {
   const std::uint64_t possible = growable();
@@ -36,8 +40,9 @@ bool StoreImpl::grow(std::uint64_t want) {
   }
   if (!grown) {
     if (!disk_full_)
-      event(Options::Severity::kWarning, "the store cannot grow beyond " + std::to_string(old * kPageSize) +
-                                             " bytes, older files make room instead: " + describe(grown.error()));
+      event(Options::Severity::kWarning,
+            "the store cannot grow beyond " + std::to_string(old * kPageSize) +
+                " bytes, older files make room instead: " + describe(grown.error()));
     disk_full_ = true;
     disk_full_since_ = std::chrono::steady_clock::now();
     return false;
@@ -65,7 +70,8 @@ PageRun StoreImpl::take_run(std::uint64_t want, PageNo hint, Store::Purpose purp
   return run;
 }
 
-// --- staging ---------------------------------------------------------------------------------------------------------
+// --- staging
+// ---------------------------------------------------------------------------------------------------------
 
 Result<StagedData> StoreImpl::stage(std::uint64_t offset, Bytes data) {
   if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
@@ -86,8 +92,10 @@ Result<StagedData> StoreImpl::stage(std::uint64_t offset, Bytes data) {
       staged.owner_ = this;
       std::uint64_t missing = end - first;
       while (missing > 0) {
-        const PageNo hint = staged.runs_.empty() ? kNoPage : staged.runs_.back().first + staged.runs_.back().count;
-        const PageRun run = take_run(missing, raw(hint) < space_->grown() ? hint : kNoPage, Store::Purpose::kWrite);
+        const PageNo hint =
+            staged.runs_.empty() ? kNoPage : staged.runs_.back().first + staged.runs_.back().count;
+        const PageRun run =
+            take_run(missing, raw(hint) < space_->grown() ? hint : kNoPage, Store::Purpose::kWrite);
         if (run.count == 0) break;
         staged.runs_.push_back(run);
         missing -= run.count;
@@ -108,10 +116,12 @@ Status StoreImpl::fill(const StagedData& staged, std::uint64_t offset, Bytes dat
   std::size_t at = staged.first_file_page_ * kPageSize - offset;
   for (const PageRun& run : staged.runs_) {
     const std::size_t part = std::min<std::size_t>(run.count * kPageSize, data.size() - at);
-    // Through the file, not the map: a page that is wholly overwritten need not be faulted in, nor read, first.
+    // Through the file, not the map: a page that is wholly overwritten need not be faulted in, nor read,
+    // first.
     LRUFS_TRY(ops->write(fd, raw(run.first) * kPageSize, data.subspan(at, part)));
     if (part < run.count * kPageSize)
-      LRUFS_TRY(ops->write(fd, raw(run.first) * kPageSize + part, {kZeros.data(), run.count * kPageSize - part}));
+      LRUFS_TRY(
+          ops->write(fd, raw(run.first) * kPageSize + part, {kZeros.data(), run.count * kPageSize - part}));
     at += part;
   }
   return {};
@@ -154,7 +164,8 @@ std::uint64_t StagedData::page_count() const {
   return count;
 }
 
-// --- room ------------------------------------------------------------------------------------------------------------
+// --- room
+// ------------------------------------------------------------------------------------------------------------
 
 Status StoreImpl::retry_with_room(std::uint64_t& asked, std::uint64_t needed) {
   asked = std::max(asked, needed);
@@ -164,9 +175,9 @@ Status StoreImpl::retry_with_room(std::uint64_t& asked, std::uint64_t needed) {
   return {};
 }
 
-// Room comes from four sources, the cheapest first: pages that the last checkpoint still needs (a checkpoint frees
-// them), pages that readers see (they end soon), evicted files that the kernel still holds (it is told, and lets go), and
-// eviction.
+// Room comes from four sources, the cheapest first: pages that the last checkpoint still needs (a checkpoint
+// frees them), pages that readers see (they end soon), evicted files that the kernel still holds (it is told,
+// and lets go), and eviction.
 Status StoreImpl::make_room(std::uint64_t pages, bool may_wait) {
   if (!may_wait) {
     // All threads that could read a FORGET wait for room already.

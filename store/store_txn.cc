@@ -49,12 +49,13 @@ Result<Page*> Transaction::State::make_page() {
 Result<Page*> Transaction::State::edit_page(PageNo number, TxnId page_birth) {
   LRUFS_TRY_ASSIGN(const Page* old, store->pager->fetch(number, page_birth));
   if (page_birth == id) return store->pager->at(number);
-  LRUFS_TRY_ASSIGN(Page* copy, make_page());
+  LRUFS_TRY_ASSIGN(Page * copy, make_page());
   const std::uint64_t copy_number = copy->header.page_no;
   // The gap between slots and cells need not be copied.
   const std::size_t front = sizeof(PageHeader) + sizeof(std::uint16_t) * old->header.count;
   std::memcpy(copy->bytes(), old->bytes(), front);
-  std::memcpy(copy->bytes() + old->header.heap, old->bytes() + old->header.heap, kPageSize - old->header.heap);
+  std::memcpy(copy->bytes() + old->header.heap, old->bytes() + old->header.heap,
+              kPageSize - old->header.heap);
   copy->header.page_no = copy_number;
   copy->header.birth = raw(id);
   free_page(number);
@@ -200,7 +201,8 @@ Status StoreImpl::commit(Transaction::State& txn) {
 
 void StoreImpl::abort(Transaction::State& txn) {
   for (const PageRun& run : txn.taken) space_->give_back(run);
-  for (auto touch = txn.touches_written.rbegin(); touch != txn.touches_written.rend(); ++touch) touches.restore(*touch);
+  for (auto touch = txn.touches_written.rbegin(); touch != txn.touches_written.rend(); ++touch)
+    touches.restore(*touch);
   txn.active = false;
   if (txn.changed) aborts_.fetch_add(1, std::memory_order_relaxed);
   writer_.unlock();
@@ -217,7 +219,8 @@ void StoreImpl::release_limbo() {
   }
 }
 
-Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published, std::uint64_t& needed) {
+Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published,
+                              std::uint64_t& needed) {
   LRUFS_TRY_ASSIGN(auto state, begin(purpose));
   Transaction txn(std::move(state));
   Status done = body(txn);
@@ -242,7 +245,8 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
     }
     if (done.error().code == Code::kNoSpace && done.error().message == kFileLimitReached) {
       LRUFS_TRY_ASSIGN(const auto evicted, evict_some(1, 1));
-      if (!evicted) return fail(Code::kNoSpace, "the limit of files is reached and nothing more can be evicted");
+      if (!evicted)
+        return fail(Code::kNoSpace, "the limit of files is reached and nothing more can be evicted");
       continue;
     }
     if (done.error().code != Code::kNoSpace) return done;
@@ -250,7 +254,8 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
   }
 }
 
-// --- Transaction and Snapshot as the callers see them ----------------------------------------------------------------
+// --- Transaction and Snapshot as the callers see them
+// ----------------------------------------------------------------
 
 Transaction::Transaction(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Transaction::Transaction(Transaction&&) noexcept = default;

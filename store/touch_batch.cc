@@ -70,7 +70,8 @@ std::optional<TouchBatch::Touch> TouchBatch::take(Ino ino) {
 void TouchBatch::restore(const Touch& touch) {
   const MutexLock lock(mutex_);
   if (!last_.emplace(raw(touch.ino), raw(touch.seq)).second) return;
-  // Its place is by its number: others, used before it, may never have been taken. Its stale entry may still be there.
+  // Its place is by its number: others, used before it, may never have been taken. Its stale entry may still
+  // be there.
   const auto at = std::lower_bound(order_.begin(), order_.end(), touch.seq,
                                    [](const Touch& entry, TouchSeq seq) { return entry.seq < seq; });
   if (at == order_.end() || at->seq != touch.seq) order_.insert(at, touch);

@@ -72,8 +72,8 @@ Status Transaction::State::leave_inline(Inode& inode) {
 }
 
 // Pages that a writer filled outside of the lock take the place of [first, first + count).
-Status Transaction::State::place_staged(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t data_end,
-                                        StagedData& staged) {
+Status Transaction::State::place_staged(Inode& inode, std::uint64_t first, std::uint64_t count,
+                                        std::uint64_t data_end, StagedData& staged) {
   // The last page is padded with zeros; content that the file has behind the data stays.
   const std::uint64_t pages_end = (first + count) * kPageSize;
   std::array<std::byte, kPageSize> old_tail;
@@ -102,8 +102,8 @@ Status Transaction::State::place_staged(Inode& inode, std::uint64_t first, std::
 }
 
 // New pages for file pages [first, first + count), holding data, and around it what was there before.
-Status Transaction::State::fill_new_pages(Inode& inode, std::uint64_t first, std::uint64_t count, std::uint64_t offset,
-                                          Bytes data) {
+Status Transaction::State::fill_new_pages(Inode& inode, std::uint64_t first, std::uint64_t count,
+                                          std::uint64_t offset, Bytes data) {
   const std::uint64_t data_end = offset + data.size();
   while (count > 0) {
     PageNo hint = kNoPage;
@@ -150,7 +150,9 @@ Status Transaction::State::overwrite_pages(Inode& inode, std::uint64_t offset, B
     }
     ExtentCursor extents(*store->pager, roots.names, inode.ino);
     LRUFS_TRY_ASSIGN(const auto extent, extents.seek(file_page));
-    std::uint64_t stop = staged != nullptr && file_page < staged_first ? std::min(pages_for(end), staged_first) : pages_for(end);
+    std::uint64_t stop = staged != nullptr && file_page < staged_first
+                             ? std::min(pages_for(end), staged_first)
+                             : pages_for(end);
     if (extent && extent->file_page <= file_page) {
       const PageNo first = extent->page + (file_page - extent->file_page);
       stop = std::min(stop, extent->end());
@@ -175,7 +177,8 @@ Status Transaction::State::overwrite_pages(Inode& inode, std::uint64_t offset, B
   return {};
 }
 
-Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, StagedData* staged, WriteMode mode) {
+Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, StagedData* staged,
+                          WriteMode mode) {
   State& s = *state_;
   if (data.empty()) return {};
   if (offset > kMaxFileSize || data.size() > kMaxFileSize - offset) return fail(Code::kFileTooLarge);
@@ -187,7 +190,8 @@ Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, Staged
     const std::size_t old_length = old ? std::min(old->size(), kMaxInline) : 0;
     if (old_length > 0) std::memcpy(content.data(), old->data(), old_length);
     std::memcpy(content.data() + offset, data.data(), data.size());
-    LRUFS_TRY(tree_put(s, s.roots.names, Key::content(inode.ino), {content.data(), std::max<std::size_t>(old_length, end)}));
+    LRUFS_TRY(tree_put(s, s.roots.names, Key::content(inode.ino),
+                       {content.data(), std::max<std::size_t>(old_length, end)}));
   } else {
     if ((inode.flags & Inode::kPaged) == 0U) LRUFS_TRY(s.leave_inline(inode));
     if (staged != nullptr && staged->empty()) staged = nullptr;
@@ -254,11 +258,13 @@ Status Transaction::punch(Inode& inode, std::uint64_t offset, std::uint64_t leng
   const std::uint64_t first_whole = pages_for(offset);
   // The page with the file's end holds nothing behind it, so it goes as a whole, too.
   const std::uint64_t end_whole = end == inode.size ? pages_for(end) : end / kPageSize;
-  if (first_whole > end_whole || (first_whole == end_whole && offset / kPageSize == (end - 1) / kPageSize && offset % kPageSize != 0))
+  if (first_whole > end_whole ||
+      (first_whole == end_whole && offset / kPageSize == (end - 1) / kPageSize && offset % kPageSize != 0))
     return s.zero_range(inode, offset, std::min(end, first_whole * kPageSize) - offset);
   if (offset % kPageSize != 0) LRUFS_TRY(s.zero_range(inode, offset, first_whole * kPageSize - offset));
   LRUFS_TRY(s.free_extents(inode, first_whole, end_whole));
-  if (end > end_whole * kPageSize) LRUFS_TRY(s.zero_range(inode, end_whole * kPageSize, end - end_whole * kPageSize));
+  if (end > end_whole * kPageSize)
+    LRUFS_TRY(s.zero_range(inode, end_whole * kPageSize, end - end_whole * kPageSize));
   return {};
 }
 

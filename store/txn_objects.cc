@@ -55,19 +55,24 @@ Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
   bool found_slot = false;
   Cursor cursor(s.pager(), s.roots.names);
   LRUFS_TRY(cursor.seek(Key::entry(dir.ino, first)));
-  while (cursor.valid() && is_record_of(cursor.key(), dir.ino, Kind::kEntry) && cursor.key().size() == kKeyPrefix + 8) {
+  while (cursor.valid() && is_record_of(cursor.key(), dir.ino, Kind::kEntry) &&
+         cursor.key().size() == kKeyPrefix + 8) {
     const Cookie cookie{load_be64(cursor.key().data() + kKeyPrefix)};
     if (raw(cookie) >= raw(first) + NameHash::kSlots) break;
     LRUFS_TRY_ASSIGN(const DirEntry entry, decode_entry(cookie, cursor.value()));
     if (entry.name == name) return fail(Code::kExists);
-    if (!found_slot && raw(cookie) == raw(first) + slot) ++slot;
-    else found_slot = true;
+    if (!found_slot && raw(cookie) == raw(first) + slot)
+      ++slot;
+    else
+      found_slot = true;
     LRUFS_TRY(cursor.next());
   }
   // Not kNoSpace: eviction would not help.
-  if (slot >= NameHash::kSlots) return fail(Code::kTooManyLinks, "too many names with one hash in a directory");
+  if (slot >= NameHash::kSlots)
+    return fail(Code::kTooManyLinks, "too many names with one hash in a directory");
   const Cookie cookie{raw(first) + slot};
-  LRUFS_TRY(tree_put(s, s.roots.names, Key::entry(dir.ino, cookie), Value::entry(child.ino, entry_type(child), name)));
+  LRUFS_TRY(tree_put(s, s.roots.names, Key::entry(dir.ino, cookie),
+                     Value::entry(child.ino, entry_type(child), name)));
   if (child.parent == kNoIno) {
     child.parent = dir.ino;
     child.cookie = cookie;
@@ -104,8 +109,10 @@ Status Transaction::unlink(Inode& dir, std::string_view name, Inode& child) {
       LRUFS_TRY(tree_erase(s, s.roots.names, Key::link(child.ino, child.parent, child.cookie)));
     }
   } else {
-    LRUFS_TRY_ASSIGN(const bool had_link, tree_erase(s, s.roots.names, Key::link(child.ino, dir.ino, cookie)));
-    if (!had_link) return fail(Code::kCorrupt, "inode " + std::to_string(raw(child.ino)) + " does not know its name");
+    LRUFS_TRY_ASSIGN(const bool had_link,
+                     tree_erase(s, s.roots.names, Key::link(child.ino, dir.ino, cookie)));
+    if (!had_link)
+      return fail(Code::kCorrupt, "inode " + std::to_string(raw(child.ino)) + " does not know its name");
   }
   if (dir.entries == 0 || child.nlink == 0)
     return fail(Code::kCorrupt, "the counts of inode " + std::to_string(raw(dir.ino)) + " are damaged");
@@ -142,7 +149,8 @@ Status Transaction::destroy(const Inode& inode) {
       if (parts->kind == Kind::kExtent && parts->suffix.size() == 8) {
         LRUFS_TRY_ASSIGN(const Extent extent, decode_extent(0, cursor.value()));
         s.free_run({extent.page, extent.count});
-      } else if (parts->kind == Kind::kXattr && !cursor.value().empty() && cursor.value().front() == kXattrPaged) {
+      } else if (parts->kind == Kind::kXattr && !cursor.value().empty() &&
+                 cursor.value().front() == kXattrPaged) {
         LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(cursor.value().subspan(1)));
         for (const PageRun& run : paged.runs) s.free_run(run);
       } else if (parts->kind == Kind::kEntry) {
@@ -171,7 +179,8 @@ Status Transaction::orphan(Inode& inode) {
 
 Status Transaction::set_xattr(Inode& inode, std::string_view name, Bytes value, XattrMode mode) {
   State& s = *state_;
-  if (name.empty() || name.size() > kMaxName) return fail(Code::kInvalid, "an xattr's name has 1 to 255 bytes");
+  if (name.empty() || name.size() > kMaxName)
+    return fail(Code::kInvalid, "an xattr's name has 1 to 255 bytes");
   if (value.size() > kMaxXattr) return fail(Code::kValueTooLarge);
   LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::xattr(inode.ino, name)));
   if (old && mode == XattrMode::kCreate) return fail(Code::kExists);

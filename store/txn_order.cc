@@ -1,5 +1,5 @@
-// The LRU order in a transaction. An object is in the order by its entry in the recency tree, or, if it was not used
-// since it was created, by its inode number alone: numbers and touches come from one counter.
+// The LRU order in a transaction. An object is in the order by its entry in the recency tree, or, if it was
+// not used since it was created, by its inode number alone: numbers and touches come from one counter.
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -14,7 +14,8 @@ Status Transaction::State::list_at(Inode& inode, TouchSeq seq) {
 Status Transaction::State::unlist(Inode& inode) {
   if ((inode.flags & Inode::kListed) == 0U) return {};
   inode.flags &= ~static_cast<std::uint32_t>(Inode::kListed);
-  LRUFS_TRY_ASSIGN(const bool was_there, tree_erase(*this, roots.recency, Key::recency(inode.touched, inode.ino)));
+  LRUFS_TRY_ASSIGN(const bool was_there,
+                   tree_erase(*this, roots.recency, Key::recency(inode.touched, inode.ino)));
   if (!was_there)
     return fail(Code::kCorrupt, "inode " + std::to_string(raw(inode.ino)) + " is missing in the LRU order");
   return {};

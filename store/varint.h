@@ -1,5 +1,6 @@
-// Variable-length integers: LEB128, seven bits a byte, least significant first (DWARF 5, section 7.6), and zigzag for
-// signed ones. The reader never leaves its bytes: after a bad read `ok` is false and all values are 0.
+// Variable-length integers: LEB128, seven bits a byte, least significant first (DWARF 5, section 7.6), and
+// zigzag for signed ones. The reader never leaves its bytes: after a bad read `ok` is false and all values
+// are 0.
 #pragma once
 
 #include <cstdint>

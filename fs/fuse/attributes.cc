@@ -5,7 +5,7 @@
 namespace lrufs::fs::fuse {
 namespace {
 
-constexpr std::uint64_t kBlock = 512;              // the unit of st_blocks
+constexpr std::uint64_t kBlock = 512;  // the unit of st_blocks
 
 timespec to_timespec(const store::Timestamp& time) {
   return {.tv_sec = static_cast<time_t>(time.sec), .tv_nsec = static_cast<long>(time.nsec)};

@@ -5,8 +5,8 @@
 // read but not yet served, and its receive function drops what it has read once the session is to end. Here a
 // thread leaves between two requests only: everything that was read is answered.
 //
-// A worker that is about to wait in the store tells so (waits()). If it was the last one that could read a request, another
-// is started: what the store waits for may be a FORGET that nobody else would read.
+// A worker that is about to wait in the store tells so (waits()). If it was the last one that could read a
+// request, another is started: what the store waits for may be a FORGET that nobody else would read.
 //
 // Thread-safety: request_stop(), ended_within() and waits() from any thread; the others from one.
 #pragma once
@@ -47,8 +47,8 @@ class WorkerPool {
   // aborted). kIo: reading requests failed.
   store::Result<End> wait();
 
-  // For store::Options::on_wait: the calling thread, if it is a worker, begins or ends to wait. False: no further
-  // worker can be started, so this one must not wait for what a request would bring.
+  // For store::Options::on_wait: the calling thread, if it is a worker, begins or ends to wait. False: no
+  // further worker can be started, so this one must not wait for what a request would bring.
   static bool waits(bool begins);
 
   // How many threads to use if the user does not say. Enough that a few that wait for the disk (fsync) do not
