@@ -340,6 +340,7 @@ TEST_F(Lru, ABoundOfSizeKeepsTheLastUsed) {
   std::map<std::string, std::uint64_t> used;  // last use of each key that was ever put
   std::uint64_t clock = 0;
   std::size_t hits = 0;
+  std::size_t gone = 0;
   const auto compare = [&] {
     std::uint64_t last_gone = 0;
     std::uint64_t first_left = ~0ULL;
@@ -348,6 +349,7 @@ TEST_F(Lru, ABoundOfSizeKeepsTheLastUsed) {
         first_left = std::min(first_left, when);
       } else {
         last_gone = std::max(last_gone, when);
+        ++gone;
       }
     }
     EXPECT_LT(last_gone, first_left) << "a file went that was used after one that stayed";
@@ -360,7 +362,7 @@ TEST_F(Lru, ABoundOfSizeKeepsTheLastUsed) {
         ++hits;
       }
     } else {
-      put(name, std::string(random.skewed(200000), 'x'));
+      put(name, std::string(random.below(200000), 'x'));
       used[name] = ++clock;
     }
     if (step % 100 == 0) {
@@ -372,7 +374,7 @@ TEST_F(Lru, ABoundOfSizeKeepsTheLastUsed) {
   compare();
   EXPECT_GT(hits, 0U);
   if (test_scale() >= 1) {
-    EXPECT_GT(store().statistics().evicted_objects, 0U);
+    EXPECT_GT(gone, 0U);
   }
 }
 
