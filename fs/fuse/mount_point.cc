@@ -28,6 +28,7 @@ Status detach_by_helper(const std::string& path, bool lazy) {
   words.emplace_back("--");
   words.push_back(path);
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   // Signals that we wait for with a signalfd are blocked in this thread; the helper should not inherit that.

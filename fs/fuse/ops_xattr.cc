@@ -13,7 +13,6 @@
 namespace lrufs::fs::fuse {
 namespace {
 
-using store::Code;
 using store::Ino;
 
 constexpr std::string_view kAccessAcl = "system.posix_acl_access";
