@@ -8,6 +8,7 @@
 
 #include "cmd/mount_helper.h"
 #include "cmd/verbs.h"
+#include "fs/fuse/guard.h"
 #include "lrufs/version.h"
 
 namespace lrufs::cmd {
@@ -56,6 +57,8 @@ int run(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
   try {
     std::vector<std::string> arguments(argv, argv + argc);
+    if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kGuardVerb)
+      return lrufs::fs::fuse::run_guard({arguments.begin() + 2, arguments.end()});
     if (const auto mount = lrufs::cmd::as_mount_command(arguments)) {
       arguments.resize(1);
       arguments.insert(arguments.end(), mount->begin(), mount->end());

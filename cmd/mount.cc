@@ -121,6 +121,7 @@ Result<Plan> make_plan(Arguments arguments) {
   mount.store = absolute_path(arguments.store);
   mount.mount_point = absolute_path(arguments.mount_point);
   mount.foreground = arguments.foreground;
+  mount.guard_program = "/proc/self/exe";
   store.read_only = mount.read_only;
   store.create = !mount.read_only;
   store.from_checkpoint = arguments.from_checkpoint;

@@ -44,7 +44,7 @@ Result<Inode> Volume::setattr(Ino ino, const AttrChange& change, const Caller& /
   const store::Store::Protection protection(*impl_->store, ino);
   Inode changed;
   // Cutting a file must work when the store is full.
-  const Purpose purpose = change.size ? Purpose::kDelete : Purpose::kWrite;
+  const Purpose purpose = change.size ? Purpose::kDelete : Purpose::kName;
   Status status = impl_->change(purpose, [&](Transaction& txn, Impl::Effects&) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, load(txn.view(), ino));
     const Timestamp now = store::now();

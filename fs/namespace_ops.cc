@@ -115,7 +115,7 @@ Result<Inode> Volume::Impl::make_named(Ino parent, std::string_view name, std::u
   // It may be empty, and so the next to go.
   const store::Store::Protection protection(*store, parent);
   Inode made;
-  Status status = change(Purpose::kWrite, [&](Transaction& txn, Effects& effects) -> Status {
+  Status status = change(Purpose::kName, [&](Transaction& txn, Effects& effects) -> Status {
     InodeSet inodes(txn);
     LRUFS_TRY_ASSIGN(Inode * dir, inodes.get(parent));
     LRUFS_TRY(check_parent(*dir));
@@ -170,7 +170,7 @@ Result<Inode> Volume::symlink(Ino parent, std::string_view name, std::string_vie
 Result<Inode> Volume::tmpfile(Ino parent, std::uint32_t mode, const Caller& caller) {
   impl_->touch(parent);
   Inode made;
-  Status status = impl_->change(Purpose::kWrite, [&](Transaction& txn, Impl::Effects& effects) -> Status {
+  Status status = impl_->change(Purpose::kName, [&](Transaction& txn, Impl::Effects& effects) -> Status {
     LRUFS_TRY_ASSIGN(const Inode dir, load(txn.view(), parent));
     LRUFS_TRY(check_parent(dir));
     LRUFS_TRY_ASSIGN(made, Impl::create_child(txn, dir, S_IFREG | (mode & 07777U), 0, caller));
@@ -201,7 +201,7 @@ Result<Inode> Volume::link(Ino ino, Ino new_parent, std::string_view new_name) {
   const store::Store::Protection protect_parent(*impl_->store, new_parent);
   const store::Store::Protection protect_child(*impl_->store, ino);
   Inode linked;
-  Status status = impl_->change(Purpose::kWrite, [&](Transaction& txn, Impl::Effects& effects) -> Status {
+  Status status = impl_->change(Purpose::kName, [&](Transaction& txn, Impl::Effects& effects) -> Status {
     InodeSet inodes(txn);
     LRUFS_TRY_ASSIGN(Inode * dir, inodes.get(new_parent));
     LRUFS_TRY(check_parent(*dir));

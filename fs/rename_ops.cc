@@ -161,7 +161,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   impl_->touch(parent);
   impl_->touch(new_parent);
   const store::Store::Protection protection(*impl_->store, new_parent);
-  return impl_->change(Purpose::kWrite, [&](Transaction& txn, Impl::Effects& effects) -> Status {
+  return impl_->change(Purpose::kName, [&](Transaction& txn, Impl::Effects& effects) -> Status {
     return Renaming(txn, effects, name, new_name).run(parent, new_parent, mode, caller);
   });
 }

@@ -88,7 +88,7 @@ Status Volume::set_xattr(Ino ino, std::string_view name, Bytes value, int flags,
   }
 
   impl_->touch(ino);
-  return impl_->change(Purpose::kWrite, [&](Transaction& txn, Impl::Effects&) -> Status {
+  return impl_->change(Purpose::kName, [&](Transaction& txn, Impl::Effects&) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, load(txn.view(), ino));
     LRUFS_TRY(check_change(inode, name));
     if (is_acl(name)) {

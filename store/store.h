@@ -107,8 +107,11 @@ class Store {
   [[nodiscard]] Snapshot snapshot(Snapshot::Kind kind = Snapshot::Kind::kFull) const;
 
   enum class Purpose : std::uint8_t {
-    kWrite,   // leaves the reserve alone; makes room by eviction when it is full
-    kDelete,  // may use the reserve: deleting must always work
+    kWrite,   // content: leaves the reserve alone; makes room by eviction when it is full
+    kName,    // names and attributes: may use half of the reserve. Few pages, and they must not queue behind
+              // content: in the kernel their caller holds the directory's lock, which the notification of an
+              // eviction needs as well before the kernel lets go of what content waits for
+    kDelete,  // may use all of the reserve: deleting must always work
   };
   // Waits for the writer's lock. Prefer update().
   [[nodiscard]] Result<Transaction> begin(Purpose purpose = Purpose::kWrite);

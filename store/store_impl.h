@@ -134,6 +134,8 @@ class StoreImpl {
   static Transaction::State& state_of(Transaction& txn) { return *txn.state_; }
 
   // --- store_space.cc
+  // Pages that must stay free after a transaction of this purpose.
+  [[nodiscard]] std::uint64_t floor_for(Store::Purpose purpose) const;
   PageNo take_page(Store::Purpose purpose) REQUIRES(writer_);
   PageRun take_run(std::uint64_t want, PageNo hint, Store::Purpose purpose) REQUIRES(writer_);
   bool grow(std::uint64_t want) REQUIRES(writer_);
@@ -144,12 +146,20 @@ class StoreImpl {
   Result<StagedData> stage(std::uint64_t offset, Bytes data);
   void unstage(StagedData& staged);
   Status fill(const StagedData& staged, std::uint64_t offset, Bytes data);
-  // `may_wait`: for others, that is, for readers and for the kernel to let go of files.
-  Status make_room(std::uint64_t pages, bool may_wait);
+  // Until `want` pages are free or the file can grow by them. `may_wait`: for others, that is, for readers
+  // and for the kernel to let go of files; never with room_mutex_ held, since one who must not wait may come.
+  Status make_room(std::uint64_t want, bool may_wait);
+  enum class RoomStep : std::uint8_t { kDone, kAgain, kWait };
+  struct RoomProgress {
+    int waited = 0;
+    int useless_checkpoints = 0;
+    std::uint64_t last_usable = 0;
+  };
+  Result<RoomStep> room_step(std::uint64_t want, bool may_wait, RoomProgress& progress) EXCLUDES(room_mutex_);
   // make_room(asked), after the work that asks failed although it needs only `needed` pages as far as it is
   // known; asks for twice as much the next time, up to a part of the store: beyond that only for what is
   // needed.
-  Status retry_with_room(std::uint64_t& asked, std::uint64_t needed);
+  Status retry_with_room(std::uint64_t& asked, std::uint64_t needed, Store::Purpose purpose);
 
   // --- evictor.cc
   struct Victim {

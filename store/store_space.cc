@@ -54,15 +54,27 @@ bool StoreImpl::grow(std::uint64_t want) {
   return true;
 }
 
+std::uint64_t StoreImpl::floor_for(Store::Purpose purpose) const {
+  switch (purpose) {
+    case Store::Purpose::kWrite:
+      return reserve_;
+    case Store::Purpose::kName:
+      return reserve_ / 2;
+    case Store::Purpose::kDelete:
+      break;
+  }
+  return 0;
+}
+
 PageNo StoreImpl::take_page(Store::Purpose purpose) {
-  const std::uint64_t floor = purpose == Store::Purpose::kDelete ? 0 : reserve_;
+  const std::uint64_t floor = floor_for(purpose);
   if (space_->free() <= floor) grow(floor + 1 - space_->free());
   if (space_->free() <= floor) return kNoPage;
   return space_->take_page();
 }
 
 PageRun StoreImpl::take_run(std::uint64_t want, PageNo hint, Store::Purpose purpose) {
-  const std::uint64_t floor = purpose == Store::Purpose::kDelete ? 0 : reserve_;
+  const std::uint64_t floor = floor_for(purpose);
   if (space_->free() < floor + want) grow(floor + want - space_->free());
   if (space_->free() <= floor) return {};
   const PageRun run = space_->take_run(std::min(want, space_->free() - floor), hint);
@@ -105,7 +117,7 @@ Result<StagedData> StoreImpl::stage(std::uint64_t offset, Bytes data) {
       staged.runs_.clear();
       staged.owner_ = nullptr;
     }
-    LRUFS_TRY(retry_with_room(asked, end - first));
+    LRUFS_TRY(retry_with_room(asked, end - first, Store::Purpose::kWrite));
   }
   LRUFS_TRY(fill(staged, offset, data));
   return staged;
@@ -167,78 +179,69 @@ std::uint64_t StagedData::page_count() const {
 // --- room
 // ------------------------------------------------------------------------------------------------------------
 
-Status StoreImpl::retry_with_room(std::uint64_t& asked, std::uint64_t needed) {
+Status StoreImpl::retry_with_room(std::uint64_t& asked, std::uint64_t needed, Store::Purpose purpose) {
   asked = std::max(asked, needed);
   const Wait wait(options);
-  LRUFS_TRY(make_room(asked, wait.allowed()));
+  // Deleting needs the reserve only while it runs: what it frees comes back.
+  const std::uint64_t floor =
+      purpose == Store::Purpose::kDelete ? floor_for(Store::Purpose::kName) : floor_for(purpose);
+  LRUFS_TRY(make_room(asked + floor, wait.allowed()));
   asked = std::min(asked * 2, std::max(asked, capacity_ / 8));
   return {};
+}
+
+Status StoreImpl::make_room(std::uint64_t want, bool may_wait) {
+  room_waits_.fetch_add(1, std::memory_order_relaxed);
+  if (want + kHeaderPages >= capacity_) return fail(Code::kNoSpace, "the file is larger than the store");
+  RoomProgress progress;
+  for (;;) {
+    LRUFS_TRY_ASSIGN(const RoomStep step, room_step(want, may_wait, progress));
+    if (step == RoomStep::kDone) return {};
+    if (step == RoomStep::kAgain) continue;
+    const MutexLock lock(writer_);
+    room_changed_.wait_until(writer_, std::chrono::steady_clock::now() + kWaitStep);
+    ++progress.waited;
+  }
 }
 
 // Room comes from four sources, the cheapest first: pages that the last checkpoint still needs (a checkpoint
 // frees them), pages that readers see (they end soon), evicted files that the kernel still holds (it is told,
 // and lets go), and eviction.
-Status StoreImpl::make_room(std::uint64_t pages, bool may_wait) {
-  if (!may_wait) {
-    // All threads that could read a FORGET wait for room already.
-    if (!room_mutex_.try_lock()) return fail(Code::kNoSpace, "too many writers wait for room");
-    room_mutex_.unlock();
-  }
+Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wait, RoomProgress& progress) {
   const MutexLock room(room_mutex_);
-  room_waits_.fetch_add(1, std::memory_order_relaxed);
-  const std::uint64_t want = pages + reserve_;
-  if (want + kHeaderPages >= capacity_) return fail(Code::kNoSpace, "the file is larger than the store");
-  int waited = 0;
-  int useless_checkpoints = 0;
-  std::uint64_t last_free = 0;
-  for (;;) {
-    std::uint64_t usable = 0;
-    std::uint64_t pending = 0;
-    std::uint64_t limbo = 0;
-    std::uint64_t orphaned = 0;
-    {
-      const MutexLock lock(writer_);
-      release_limbo();
-      usable = space_->free() + growable();
-      pending = space_->pending();
-      limbo = limbo_pages_;
-      orphaned = orphan_pages_total_;
-    }
-    if (usable >= want) return {};
-    if (usable > last_free) waited = useless_checkpoints = 0;
-    last_free = usable;
-    if (usable + pending >= want && useless_checkpoints < 3) {
-      LRUFS_TRY(checkpoint(readers.latest(), true, false));
-      ++useless_checkpoints;
-      continue;
-    }
-    const auto wait = [&] {
-      const MutexLock lock(writer_);
-      room_changed_.wait_until(writer_, std::chrono::steady_clock::now() + kWaitStep);
-      ++waited;
-    };
-    if (may_wait && usable + pending + limbo + orphaned >= want && waited < kWaitSteps / 3) {
-      wait();
-      continue;
-    }
-    const std::uint64_t missing = want - std::min(want, usable + pending);
-    LRUFS_TRY_ASSIGN(const auto evicted, evict_some(std::max<std::uint64_t>(missing, 1), 64));
-    if (evicted) {
-      useless_checkpoints = 0;
-      continue;
-    }
-    // Nothing is left to evict. What is pending, read, or held may still come.
-    if (pending > 0 && useless_checkpoints < 3) {
-      LRUFS_TRY(checkpoint(readers.latest(), true, false));
-      ++useless_checkpoints;
-      continue;
-    }
-    if (may_wait && (limbo > 0 || orphaned > 0) && waited < kWaitSteps) {
-      wait();
-      continue;
-    }
-    return fail(Code::kNoSpace, "the store is full and everything left in it is in use");
+  std::uint64_t usable = 0;
+  std::uint64_t pending = 0;
+  std::uint64_t limbo = 0;
+  std::uint64_t orphaned = 0;
+  {
+    const MutexLock lock(writer_);
+    release_limbo();
+    usable = space_->free() + growable();
+    pending = space_->pending();
+    limbo = limbo_pages_;
+    orphaned = orphan_pages_total_;
   }
+  if (usable >= want) return RoomStep::kDone;
+  if (usable > progress.last_usable) progress.waited = progress.useless_checkpoints = 0;
+  progress.last_usable = usable;
+  const auto checkpoint_for_room = [&]() -> Result<RoomStep> {
+    LRUFS_TRY(checkpoint(readers.latest(), true, false));
+    ++progress.useless_checkpoints;
+    return RoomStep::kAgain;
+  };
+  if (usable + pending >= want && progress.useless_checkpoints < 3) return checkpoint_for_room();
+  if (may_wait && usable + pending + limbo + orphaned >= want && progress.waited < kWaitSteps / 3)
+    return RoomStep::kWait;
+  const std::uint64_t missing = want - std::min(want, usable + pending);
+  LRUFS_TRY_ASSIGN(const auto evicted, evict_some(std::max<std::uint64_t>(missing, 1), 64));
+  if (evicted) {
+    progress.useless_checkpoints = 0;
+    return RoomStep::kAgain;
+  }
+  // Nothing is left to evict. What is pending, read, or held may still come.
+  if (pending > 0 && progress.useless_checkpoints < 3) return checkpoint_for_room();
+  if (may_wait && (limbo > 0 || orphaned > 0) && progress.waited < kWaitSteps) return RoomStep::kWait;
+  return fail(Code::kNoSpace, "the store is full and everything left in it is in use");
 }
 
 }  // namespace lrufs::store

@@ -250,7 +250,7 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
       continue;
     }
     if (done.error().code != Code::kNoSpace) return done;
-    LRUFS_TRY(retry_with_room(asked, needed));
+    LRUFS_TRY(retry_with_room(asked, needed, purpose));
   }
 }
 

@@ -1,6 +1,5 @@
 #include "fs/fuse/notifier.h"
 
-#include <cerrno>
 #include <utility>
 
 #include "fs/fuse/fuse_api.h"
@@ -121,12 +120,12 @@ void Notifier::tell_names(Work& work) {
   }
   std::uint64_t told = 0;
   for (const store::Evicted& e : work.names) {
-    int result =
-        fuse_lowlevel_notify_delete(session, raw(e.parent), raw(e.ino), e.name.c_str(), e.name.size());
-    if (result != 0 && result != -ENOENT) {
-      // A mount point, a directory that the kernel believes to be in use, or a kernel that is too old.
-      result = fuse_lowlevel_notify_inval_entry(session, raw(e.parent), e.name.c_str(), e.name.size());
-    }
+    // Not notify_delete: it also takes the lock of the inode itself, which a program that goes on writing to
+    // the evicted file holds while its WRITE waits for the room that our work here brings.
+    const int result =
+        fuse_lowlevel_notify_inval_entry(session, raw(e.parent), e.name.c_str(), e.name.size());
+    // Who has it open sees that it has no name any more. Negative offset: the attributes alone.
+    if (e.kept_as_orphan) fuse_lowlevel_notify_inval_inode(session, raw(e.ino), -1, 0);
     // ENOENT: the kernel has no such name, so it has not marked the directory as changed; its listing may
     // have it.
     if (result != 0) work.directories.insert(raw(e.parent));

@@ -123,6 +123,7 @@ Result<std::unique_ptr<Session>> Session::mount(Context& context) {
     return fail(Code::kIo, "cannot mount on " + where + ": " + complaints.text(std::strerror(error)), error);
   }
   if (!is_handed_over(where)) session->device_ = device_at(where);
+  if (session->device_) session->guard_.emplace(context.options.guard_program, *session->device_, where);
   return session;
 }
 
@@ -136,6 +137,7 @@ Status Session::open_descriptors() {
 }
 
 Session::~Session() {
+  guard_.reset();
   if (session_ != nullptr) {
     if (is_mounted()) {
       // Mounted, but never served, or not to the end.

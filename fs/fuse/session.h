@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 
+#include "fs/fuse/guard.h"
 #include "store/error.h"
 
 struct fuse_session;
@@ -78,6 +79,7 @@ class Session {
 
   Context& context_;
   fuse_session* session_ = nullptr;
+  std::optional<Guard> guard_;
   std::optional<dev_t> device_;  // of the mount; unknown for /dev/fd/N
   int stop_fd_ = -1;             // eventfd: stop() was called
   int end_fd_ = -1;              // eventfd: the workers have left

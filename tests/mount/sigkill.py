@@ -238,18 +238,6 @@ def test():
     mount.verify()
 
 
-def abort_connection(device):
-    """Ends the connection of the mount with this st_dev, as fusectl offers it; the dead mount stays where it is."""
-    control = "/sys/fs/fuse/connections"
-    if not os.listdir(control):
-        _lib.run(20, "mount", "-t", "fusectl", "fusectl", control)
-    try:
-        with open(f"{control}/{os.minor(device)}/abort", "w") as file:
-            file.write("1")
-    except FileNotFoundError:
-        pass  # it has ended by itself
-
-
 def test_while_evicting(rounds):
     """The same with a full store: what is there is whole; check finds nothing."""
     rng = _lib.seed()
@@ -271,11 +259,9 @@ def test_while_evicting(rounds):
                 os._exit(0)
         writers = [_lib.spawn_function(write, p) for p in range(PROCESSES)]
         time.sleep(0.6 * rng.random())
-        device = os.stat(mount.dir).st_dev
-        os.kill(mount.pid, signal.SIGKILL)
         # A notification of an eviction may wait, in the kernel, for a folder's lock that a writer holds, who waits for
-        # the daemon: the killed daemon is gone only once its connection is aborted (docs/durability.md, "Not yet").
-        abort_connection(device)
+        # the daemon: without the guard process (fs/fuse/guard.h) neither would ever end.
+        os.kill(mount.pid, signal.SIGKILL)
         mount.wait_gone()
         for writer in writers:
             equal("exit status of a writer whose daemon is gone", 0, writer.wait(30))

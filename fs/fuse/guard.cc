@@ -1,0 +1,95 @@
+#include "fs/fuse/guard.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <spdlog/spdlog.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "fs/fuse/mount_point.h"
+
+namespace lrufs::fs::fuse {
+namespace {
+
+constexpr int kParentDied = SIGUSR1;
+
+// As the kernel's Documentation/filesystems/fuse.rst has it: a directory a connection, named by the minor
+// number of the device. Belongs to the user who mounted.
+bool abort_by_control(dev_t device) {
+  const std::string path = "/sys/fs/fuse/connections/" + std::to_string(minor(device)) + "/abort";
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool done = ::write(fd, "1", 1) == 1;
+  ::close(fd);
+  return done;
+}
+
+// Where fusectl is not mounted: umount2(2) with MNT_FORCE aborts first. The descriptor keeps the mount busy,
+// so that it stays: programs are to see a dead mount, and not write into the folder below it.
+void abort_by_unmount(const std::string& mount_point) {
+  const int fd = ::open(mount_point.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::umount2(mount_point.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW);
+  ::close(fd);
+}
+
+}  // namespace
+
+Guard::Guard(const std::string& program, dev_t device, const std::string& mount_point) {
+  if (program.empty()) return;
+  std::array<std::string, 5> words = {"lrufs", std::string(kGuardVerb), mount_point, std::to_string(device),
+                                      std::to_string(::getpid())};
+  std::array<char*, words.size() + 1> argv{};
+  for (std::size_t i = 0; i < words.size(); ++i) argv.at(i) = words.at(i).data();
+  const int error = ::posix_spawn(&pid_, program.c_str(), nullptr, nullptr, argv.data(), environ);
+  if (error == 0) return;
+  pid_ = -1;
+  spdlog::warn("{}: no guard process ({}): after a crash, the mount may have to be ended by umount -f",
+               mount_point, std::strerror(error));
+}
+
+Guard::~Guard() {
+  if (pid_ < 0) return;
+  ::kill(pid_, SIGKILL);
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+int run_guard(const std::vector<std::string>& arguments) {
+  constexpr int kWrongUse = 2;
+  if (arguments.size() != 3) return kWrongUse;
+  const std::string& mount_point = arguments[0];
+  const auto device = static_cast<dev_t>(std::strtoull(arguments[1].c_str(), nullptr, 10));
+  const auto parent = static_cast<pid_t>(std::strtol(arguments[2].c_str(), nullptr, 10));
+
+  // Signals to the whole group (^C, a service that stops) are for the daemon, which ends us.
+  sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::close_range(0, ~0U, 0);
+  if (::chdir("/") != 0) return kWrongUse;
+  ::prctl(PR_SET_PDEATHSIG, kParentDied);
+  sigset_t death;
+  ::sigemptyset(&death);
+  ::sigaddset(&death, kParentDied);
+  // Its process id may live on: that of threads which cannot die is what this is about.
+  if (::getppid() == parent) {
+    while (::sigwaitinfo(&death, nullptr) < 0) {
+      if (errno != EINTR) return kWrongUse;
+    }
+  }
+  // Not what somebody else has mounted there since.
+  if (device_at(mount_point) == device && !abort_by_control(device)) abort_by_unmount(mount_point);
+  return 0;
+}
+
+}  // namespace lrufs::fs::fuse
