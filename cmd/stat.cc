@@ -98,6 +98,7 @@ void print_state(const json& statistics) {
   row("Used", format_size(number("used_bytes")) + percent(number("used_bytes"), capacity));
   row("Free", format_size(number("free_bytes")) + percent(number("free_bytes"), capacity) +
                   (pending == 0 ? "" : ", and " + format_size(pending) + " after the next checkpoint"));
+  if (number("pinned_bytes") != 0) row("Kept for readers", format_size(number("pinned_bytes")));
   const std::uint64_t limit = number("max_files");
   row("Files", format_count(number("files")) + (limit == 0 ? "" : " of at most " + format_count(limit)) +
                    " with " + format_size(number("content_bytes")) + ", in " +

@@ -128,6 +128,7 @@ void StoreImpl::background() {
       if (stopping_) return;
     }
     (void)checkpoint(readers.latest(), true, false);  // a failure is recorded and told
+    report_stalled_reader();
     next = std::chrono::steady_clock::now() + options.sync_interval;
   }
 }
@@ -146,6 +147,26 @@ void StoreImpl::wake_background() {
   background_wake_.notify_all();
 }
 
+void StoreImpl::report_stalled_reader() {
+  constexpr std::chrono::seconds kLong{5};
+  std::uint64_t pages = 0;
+  Limbo::Clock::duration age{0};
+  {
+    const MutexLock lock(writer_);
+    limbo_->release();
+    pages = limbo_->pages();
+    age = limbo_->age();
+  }
+  if (age < kLong) {
+    stall_reported_ = false;
+  } else if (!stall_reported_.exchange(true)) {
+    event(Options::Severity::kWarning,
+          "a reader that has not ended for " +
+              std::to_string(std::chrono::duration_cast<std::chrono::seconds>(age).count()) + " s keeps " +
+              std::to_string(pages * kPageSize) + " bytes from being reused");
+  }
+}
+
 // Evicts ahead of need, so that writers rarely wait.
 void StoreImpl::evict_in_background() {
   for (;;) {
@@ -161,7 +182,7 @@ void StoreImpl::evict_in_background() {
       bool checkpoint_helps = false;
       {
         const MutexLock lock(writer_);
-        release_limbo();
+        limbo_->release();
         const std::uint64_t prospect = in_prospect() + orphan_pages_total_;
         missing = prospect < evict_stop_ ? evict_stop_ - prospect : 0;
         checkpoint_helps =

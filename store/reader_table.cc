@@ -60,11 +60,13 @@ void ReaderTable::publish(TxnId txn, const Roots& roots) {
   latest_.store(raw(txn), std::memory_order_seq_cst);
 }
 
-TxnId ReaderTable::oldest() const {
+TxnId ReaderTable::oldest_after(TxnId txn) const {
   std::uint64_t oldest = latest_.load(std::memory_order_seq_cst);
   const std::size_t high = high_.load(std::memory_order_seq_cst);
-  for (std::size_t i = 0; i < high; ++i)
-    oldest = std::min(oldest, slots_[i].txn.load(std::memory_order_seq_cst));
+  for (std::size_t i = 0; i < high; ++i) {
+    const std::uint64_t reader = slots_[i].txn.load(std::memory_order_seq_cst);
+    if (reader > raw(txn)) oldest = std::min(oldest, reader);
+  }
   return TxnId{oldest};
 }
 

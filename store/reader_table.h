@@ -7,8 +7,8 @@
 // then looks at the slots: it sees every reader of an older state, because all four steps are sequentially
 // consistent.
 //
-// Thread-safety: acquire() and release() from any thread; publish() and oldest() from the holder of the
-// writer's lock.
+// Thread-safety: acquire() and release() from any thread; publish(), oldest() and oldest_after() from the
+// holder of the writer's lock.
 #pragma once
 
 #include <array>
@@ -36,7 +36,9 @@ class ReaderTable {
 
   void publish(TxnId txn, const Roots& roots);
   // The oldest state that a reader may see; the latest one if there are none.
-  [[nodiscard]] TxnId oldest() const;
+  [[nodiscard]] TxnId oldest() const { return oldest_after(TxnId{0}); }
+  // The same among the readers of states newer than `txn`.
+  [[nodiscard]] TxnId oldest_after(TxnId txn) const;
   [[nodiscard]] bool any_frozen() const { return frozen_.load(std::memory_order_seq_cst) != 0; }
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] TxnId latest() const { return TxnId{latest_.load(std::memory_order_seq_cst)}; }

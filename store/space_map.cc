@@ -234,6 +234,14 @@ void SpaceMap::retire(PageRun run) {
   }
 }
 
+LazyMemory SpaceMap::taken() const {
+  LazyMemory copy(words_ * 8);
+  auto* words = static_cast<std::uint64_t*>(copy.data());
+  for (std::uint64_t word = 0; word <= grown_ / 64 && word < words_; ++word)
+    words[word] = used_[word] | busy_[word];
+  return copy;
+}
+
 void SpaceMap::retire_to_limbo(PageRun run) {
   for (std::uint64_t i = 0; i < run.count; ++i) {
     const std::uint64_t page = raw(run.first) + i;

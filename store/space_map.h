@@ -72,6 +72,8 @@ class SpaceMap {
   [[nodiscard]] const std::uint64_t* chunk_words(std::uint64_t chunk) const {
     return used_ + chunk * kChunkWords;
   }
+  // A bit a page: used or busy now. The other pages are seen by nobody.
+  [[nodiscard]] LazyMemory taken() const;
   [[nodiscard]] bool chunk_empty(std::uint64_t chunk) const;
 
   // --- figures, in pages

@@ -15,6 +15,7 @@ struct Statistics {
   std::uint64_t used_bytes = 0;  // pages in use by the current state
   std::uint64_t free_bytes = 0;  // usable at once (not yet grown included)
   std::uint64_t pending_bytes = 0;  // freed; usable after the next checkpoint or when a reader ends
+  std::uint64_t pinned_bytes = 0;   // of these, what a reader may still see
   std::uint64_t reserve_bytes = 0;  // kept free for deletion
   std::uint64_t files = 0;          // objects but directories, orphans included
   std::uint64_t directories = 0;

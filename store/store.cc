@@ -304,6 +304,7 @@ Statistics StoreImpl::statistics() {
     s.file_bytes = space_->grown() * kPageSize;
     s.free_bytes = (space_->free() + growable()) * kPageSize;
     s.pending_bytes = (space_->pending() + space_->busy()) * kPageSize;
+    s.pinned_bytes = limbo_->pages() * kPageSize;
     s.files = current_.counters.files;
     s.directories = current_.counters.directories;
     s.orphans = current_.counters.orphans;

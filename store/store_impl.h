@@ -9,7 +9,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "store/keys.h"
+#include "store/limbo.h"
 #include "store/meta.h"
 #include "store/reader_table.h"
 #include "store/space_log.h"
@@ -142,7 +142,6 @@ class StoreImpl {
   [[nodiscard]] std::uint64_t growable() const REQUIRES(writer_);
   // Pages that are usable now, or will be after a checkpoint, or when the kernel lets go of orphans.
   [[nodiscard]] std::uint64_t in_prospect() const REQUIRES(writer_);
-  void release_limbo() REQUIRES(writer_);
   Result<StagedData> stage(std::uint64_t offset, Bytes data);
   void unstage(StagedData& staged);
   Status fill(const StagedData& staged, std::uint64_t offset, Bytes data);
@@ -195,6 +194,8 @@ class StoreImpl {
   void start_background();
   void stop_background();
   void wake_background();
+  // Tells, once a stall, that a reader has kept pages from being reused for long.
+  void report_stalled_reader() EXCLUDES(writer_);
 
   void event(Options::Severity severity, const std::string& text) const {
     if (options.on_event) options.on_event(severity, text);
@@ -249,12 +250,7 @@ class StoreImpl {
   std::uint64_t evict_stop_ = 0;  // and goes on up to the second
   bool disk_full_ GUARDED_BY(writer_) = false;
   std::chrono::steady_clock::time_point disk_full_since_ GUARDED_BY(writer_);
-  struct Limbo {
-    TxnId txn{0};  // readers of states before this one may see the pages
-    std::vector<PageRun> runs;
-  };
-  std::deque<Limbo> limbo_ GUARDED_BY(writer_);
-  std::uint64_t limbo_pages_ GUARDED_BY(writer_) = 0;
+  std::unique_ptr<Limbo> limbo_ GUARDED_BY(writer_);
   std::unordered_map<std::uint64_t, std::uint64_t> orphan_pages_
       GUARDED_BY(writer_);  // evicted, still held: pages
   std::uint64_t orphan_pages_total_ GUARDED_BY(writer_) = 0;
@@ -263,6 +259,7 @@ class StoreImpl {
   int durable_slot_ GUARDED_BY(checkpoint_mutex_) = 0;
   std::atomic<std::uint64_t> durable_txn_{0};
   std::atomic<bool> failed_{false};
+  std::atomic<bool> stall_reported_{false};
   mutable Mutex failure_mutex_;
   std::string failure_ GUARDED_BY(failure_mutex_);
 

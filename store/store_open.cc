@@ -144,6 +144,7 @@ Status StoreImpl::format() {
     set_bound(options.bound);
     name_hash = std::make_unique<NameHash>(current_.name_seed, options.name_hash_mask);
     space_ = std::make_unique<SpaceMap>(capacity_);
+    limbo_ = std::make_unique<Limbo>(readers, *space_);
     space_->finish_load(initial / kPageSize);
     space_log_ = std::make_unique<SpaceLog>(*pager);
     readers.publish(current_.txn, current_.roots);
@@ -188,6 +189,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   name_hash = std::make_unique<NameHash>(durable_.name_seed, options.name_hash_mask);
   const auto reset_space = [&]() NO_THREAD_SAFETY_ANALYSIS {
     space_ = std::make_unique<SpaceMap>(std::max(capacity_pages(largest_bound), identity.size / kPageSize));
+    limbo_ = std::make_unique<Limbo>(readers, *space_);
     space_log_ = std::make_unique<SpaceLog>(*pager);
   };
   bool from_live = false;

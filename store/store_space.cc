@@ -25,7 +25,7 @@ std::uint64_t StoreImpl::growable() const {
 }
 
 std::uint64_t StoreImpl::in_prospect() const {
-  return space_->free() + growable() + space_->pending() + limbo_pages_;
+  return space_->free() + growable() + space_->pending() + limbo_->pages();
 }
 
 bool StoreImpl::grow(std::uint64_t want) {
@@ -215,10 +215,10 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
   std::uint64_t orphaned = 0;
   {
     const MutexLock lock(writer_);
-    release_limbo();
+    limbo_->release();
     usable = space_->free() + growable();
     pending = space_->pending();
-    limbo = limbo_pages_;
+    limbo = limbo_->pages();
     orphaned = orphan_pages_total_;
   }
   if (usable >= want) return RoomStep::kDone;
@@ -241,6 +241,7 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
   // Nothing is left to evict. What is pending, read, or held may still come.
   if (pending > 0 && progress.useless_checkpoints < 3) return checkpoint_for_room();
   if (may_wait && (limbo > 0 || orphaned > 0) && progress.waited < kWaitSteps) return RoomStep::kWait;
+  report_stalled_reader();
   return fail(Code::kNoSpace, "the store is full and everything left in it is in use");
 }
 

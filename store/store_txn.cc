@@ -160,7 +160,6 @@ Status StoreImpl::commit(Transaction::State& txn) {
   if (!on(Fault::kSkipLiveMeta)) encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize);
   readers.publish(txn.id, txn.roots);
 
-  Limbo limbo;
   const bool unseen = raw(readers.oldest()) >= raw(txn.id) || on(Fault::kIgnoreReaders);
   for (const SpaceChange& change : changes) {
     if (!change.freed) {
@@ -168,16 +167,10 @@ Status StoreImpl::commit(Transaction::State& txn) {
     } else if (unseen) {
       space_->retire(change.run);
     } else {
-      space_->retire_to_limbo(change.run);
-      limbo.runs.push_back(change.run);
-      limbo_pages_ += change.run.count;
+      limbo_->add(txn.id, change.run);
     }
   }
-  if (!limbo.runs.empty()) {
-    limbo.txn = txn.id;
-    limbo_.push_back(std::move(limbo));
-  }
-  if (!limbo_.empty()) release_limbo();
+  limbo_->release();
   for (StagedData* staged : txn.staged_used) {
     staged->owner_ = nullptr;
     staged->runs_.clear();
@@ -206,17 +199,6 @@ void StoreImpl::abort(Transaction::State& txn) {
   txn.active = false;
   if (txn.changed) aborts_.fetch_add(1, std::memory_order_relaxed);
   writer_.unlock();
-}
-
-void StoreImpl::release_limbo() {
-  const std::uint64_t oldest = raw(readers.oldest());
-  while (!limbo_.empty() && raw(limbo_.front().txn) <= oldest) {
-    for (const PageRun& run : limbo_.front().runs) {
-      space_->give_back(run);
-      limbo_pages_ -= run.count;
-    }
-    limbo_.pop_front();
-  }
 }
 
 Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published,

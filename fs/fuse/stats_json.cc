@@ -39,6 +39,7 @@ json to_json(const store::Statistics& s) {
       {"used_bytes", s.used_bytes},
       {"free_bytes", s.free_bytes},
       {"pending_bytes", s.pending_bytes},
+      {"pinned_bytes", s.pinned_bytes},
       {"reserve_bytes", s.reserve_bytes},
       {"files", s.files},
       {"directories", s.directories},
