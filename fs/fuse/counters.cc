@@ -30,8 +30,6 @@ std::string_view op_name(Op op) {
       return "rename";
     case Op::kLink:
       return "link";
-    case Op::kCreate:
-      return "create";
     case Op::kTmpfile:
       return "tmpfile";
     case Op::kOpen:

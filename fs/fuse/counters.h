@@ -26,7 +26,6 @@ enum class Op : std::uint8_t {
   kSymlink,
   kRename,
   kLink,
-  kCreate,
   kTmpfile,
   kOpen,
   kOpendir,

@@ -63,31 +63,13 @@ void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) 
   make(req, Op::kMkdir, parent, name, (mode & ~static_cast<mode_t>(S_IFMT)) | S_IFDIR, 0);
 }
 
-// The kernel sends no RELEASE for what is opened here once it knows that there is no OPEN; before, one that
-// means nothing.
-void answer_created(Request& request, const Inode& inode, fuse_file_info& file) {
-  file.fh = 0;
-  file.keep_cache = 1;
-  request.created(inode, file);
-}
-
-void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) {
-  handle(req, Op::kCreate, [&](Request& request) {
-    const mode_t full_mode = (mode & ~static_cast<mode_t>(S_IFMT)) | S_IFREG;
-    const auto inode = request.volume().make(Ino{parent}, name, full_mode, 0, request.caller());
-    if (inode) {
-      answer_created(request, *inode, *file);
-    } else {
-      request.fail(inode.error());
-    }
-  });
-}
-
 void on_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* file) {
   handle(req, Op::kTmpfile, [&](Request& request) {
     const auto inode = request.volume().tmpfile(Ino{parent}, mode, request.caller());
     if (inode) {
-      answer_created(request, *inode, *file);
+      file->fh = 0;
+      file->keep_cache = 1;
+      request.created(*inode, *file);
     } else {
       request.fail(inode.error());
     }
@@ -168,7 +150,8 @@ void add_name_operations(fuse_lowlevel_ops& table) {
   table.forget_multi = on_forget_multi;
   table.mknod = on_mknod;
   table.mkdir = on_mkdir;
-  table.create = on_create;
+  // No CREATE: the kernel then sends MKNOD, and opens without a request. After CREATE it would send a
+  // RELEASE.
   table.symlink = on_symlink;
   table.link = on_link;
   table.unlink = on_unlink;
