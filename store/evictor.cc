@@ -146,7 +146,6 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
     std::uint64_t total = 0;
     LRUFS_TRY_ASSIGN(auto state, begin(Store::Purpose::kDelete));
     Transaction txn(make_transaction(std::move(state)));
-    destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
     const auto run = [&]() -> Status {
       while (objects < max_objects && total < wanted && !paused) {
         LRUFS_TRY_ASSIGN(const auto victim, next_victim(txn, budget, paused));
@@ -224,7 +223,6 @@ Status StoreImpl::reclaim(const std::vector<Ino>& inodes) {
     const std::size_t to = std::min(inodes.size(), from + kPerTransaction);
     LRUFS_TRY(update(
         [&](Transaction& txn) -> Status {
-          destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
           for (std::size_t i = from; i < to; ++i) {
             const auto inode = txn.view().inode(inodes[i]);
             if (!inode) {

@@ -118,18 +118,18 @@ void Store::touch(Ino ino) {
   if (impl_->touches.full()) impl_->wake_background();
 }
 
-std::uint64_t Store::destroy_epoch() const { return impl_->destroy_epoch.load(std::memory_order_seq_cst); }
 void Store::writer_barrier() const { const MutexLock lock(impl_->writer_); }
 Status Store::reclaim(const std::vector<Ino>& inodes) { return impl_->reclaim(inodes); }
 
-Result<std::size_t> Store::reclaim_orphans(std::size_t limit) {
-  std::vector<Ino> orphans;
-  {
-    const Snapshot state = snapshot(Snapshot::Kind::kTransient);
-    LRUFS_TRY_ASSIGN(orphans, state.view().orphans(kNoIno, limit));
+Status Store::reclaim_orphans() {
+  constexpr std::size_t kBatch = 128;
+  for (Ino after = kNoIno;;) {
+    LRUFS_TRY_ASSIGN(const std::vector<Ino> some,
+                     snapshot(Snapshot::Kind::kTransient).view().orphans(after, kBatch));
+    if (some.empty()) return {};
+    LRUFS_TRY(impl_->reclaim(some));
+    after = some.back();
   }
-  LRUFS_TRY(impl_->reclaim(orphans));
-  return orphans.size();
 }
 
 Result<std::uint64_t> Store::evict(std::uint64_t bytes) {
@@ -181,8 +181,10 @@ std::string Store::failure() const {
 }
 bool Store::read_only() const { return impl_->options.read_only || impl_->failed_.load(); }
 std::uint64_t Store::max_file_size() const {
-  const std::uint64_t pages = impl_->capacity_ - std::min(impl_->capacity_, impl_->reserve_ + kHeaderPages);
-  return pages * kPageSize;
+  // Beside the content: the space log before it is condensed, the extents, and what holds the name.
+  constexpr std::uint64_t kLogPages = 272;
+  const std::uint64_t other = impl_->reserve_ + kHeaderPages + kLogPages + impl_->capacity_ / 256;
+  return (impl_->capacity_ - std::min(impl_->capacity_, other)) * kPageSize;
 }
 
 // --- by path

@@ -143,14 +143,12 @@ class Store {
   // -------------------------------------------------------------------------------------- `ino` was used
   // now. Cheap (memory only); written lazily, in batches.
   void touch(Ino ino);
-  // A counter that rises before anything is destroyed; see fs/node_table.h for how a lookup uses it.
-  [[nodiscard]] std::uint64_t destroy_epoch() const;
   // Returns when every transaction that was running at the call has ended.
   void writer_barrier() const;
   // Destroys the orphans among `inodes` that are not held (any more).
   Status reclaim(const std::vector<Ino>& inodes);
-  // Destroys all orphans that are not held, at most `limit`; returns how many. For leftovers of a crash.
-  Result<std::size_t> reclaim_orphans(std::size_t limit);
+  // Destroys all orphans that are not held: leftovers of a crash.
+  Status reclaim_orphans();
   // Evicts in LRU order until at least `bytes` were freed; returns the bytes freed.
   Result<std::uint64_t> evict(std::uint64_t bytes);
   // The next `limit` objects in the order they would go.

@@ -234,7 +234,6 @@ class StoreImpl {
   mutable ReaderTable readers;
   std::atomic<std::uint64_t> next_seq{2};
   TouchBatch touches{next_seq};
-  std::atomic<std::uint64_t> destroy_epoch{0};
 
   Mutex room_mutex_ ACQUIRED_BEFORE(checkpoint_mutex_);
   Mutex checkpoint_mutex_ ACQUIRED_BEFORE(writer_);

@@ -123,13 +123,11 @@ Status Transaction::unlink(Inode& dir, std::string_view name, Inode& child) {
   if (dir.entries == 0 && dir.ino != kRootIno && (dir.flags & (Inode::kListed | Inode::kOrphan)) == 0U &&
       (raw(dir.ino) < s.counters.scan_mark || raw(dir.touched) > raw(dir.ino)))
     LRUFS_TRY(s.list_at(dir, std::max(dir.touched, TouchSeq{raw(dir.ino)})));
-  if (child.nlink == 0) s.store->destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
   return {};
 }
 
 Status Transaction::destroy(const Inode& inode) {
   State& s = *state_;
-  s.store->destroy_epoch.fetch_add(1, std::memory_order_seq_cst);
   Inode victim = inode;
   if ((victim.flags & Inode::kListed) != 0U) LRUFS_TRY(s.unlist(victim));
   if ((victim.flags & Inode::kOrphan) != 0U) {

@@ -263,6 +263,17 @@ TEST_F(Content, HolesTakeNoPages) {
   EXPECT_EQ(read(now.view(), inode, size / 2 - 2, 10), std::string("\0\0middle\0\0", 10));
 }
 
+TEST_F(Content, TheLargestFileFits) {
+  const Inode file = make(store::kRootIno, "f");
+  const std::string piece(256 * 1024, 'x');
+  for (std::uint64_t at = 0; at < store().max_file_size(); at += piece.size()) {
+    const store::Store::Protection protection(store(), file.ino);
+    const std::size_t length = std::min<std::uint64_t>(piece.size(), store().max_file_size() - at);
+    ok(store().write("f", at, as_bytes(piece.substr(0, length))));
+  }
+  EXPECT_EQ(resolve("f").size, store().max_file_size());
+}
+
 TEST_F(Content, PunchingFreesWholePages) {
   const Inode file = make(store::kRootIno, "f");
   change(file.ino, [&](Transaction& txn, Inode& inode) {
