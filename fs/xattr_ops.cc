@@ -88,6 +88,8 @@ Status Volume::set_xattr(Ino ino, std::string_view name, Bytes value, int flags,
   }
 
   impl_->touch(ino);
+  // Making room for the value must not take the file.
+  const store::Store::Protection protection(*impl_->store, ino);
   return impl_->change(Purpose::kName, [&](Transaction& txn, Impl::Effects&) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, load(txn.view(), ino));
     LRUFS_TRY(check_change(inode, name));
