@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <string_view>
 #include <system_error>
@@ -20,10 +21,21 @@ using store::Code;
 using store::fail;
 using store::Status;
 
-// fusermount3 is set-uid root and unmounts what its caller has mounted. It does not tell "busy" from other
-// failures.
+std::string read_to_end(int fd) {
+  std::string text;
+  std::array<char, 512> buffer{};
+  for (ssize_t n = 0; (n = ::read(fd, buffer.data(), buffer.size())) != 0;) {
+    if (n > 0) text.append(buffer.data(), static_cast<std::size_t>(n));
+    if (n < 0 && errno != EINTR) break;
+  }
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+// fusermount3 is set-uid root and unmounts what its caller has mounted. Only its message tells "busy" from
+// other failures.
 Status detach_by_helper(const std::string& path, bool lazy) {
-  std::vector<std::string> words = {"fusermount3", "-u", "-q"};
+  std::vector<std::string> words = {"fusermount3", "-u"};
   if (lazy) words.emplace_back("-z");
   words.emplace_back("--");
   words.push_back(path);
@@ -31,6 +43,11 @@ Status detach_by_helper(const std::string& path, bool lazy) {
   argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail(Code::kIo, "no file descriptors left", errno);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
   // Signals that we wait for with a signalfd are blocked in this thread; the helper should not inherit that.
   posix_spawnattr_t attributes;
   ::posix_spawnattr_init(&attributes);
@@ -39,14 +56,19 @@ Status detach_by_helper(const std::string& path, bool lazy) {
   ::posix_spawnattr_setsigmask(&attributes, &none);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   pid_t pid = 0;
-  const int error = ::posix_spawnp(&pid, argv[0], nullptr, &attributes, argv.data(), environ);
+  const int error = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), environ);
   ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  const std::string said = error == 0 ? read_to_end(ends[0]) : "";
+  ::close(ends[0]);
   if (error != 0) return fail(Code::kNotPermitted, "fusermount3 cannot be started", error);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  return fail(Code::kBusy, "fusermount3 could not unmount " + path, EBUSY);
+  const bool busy = said.ends_with(std::generic_category().message(EBUSY));
+  return fail(busy ? Code::kBusy : Code::kIo, "unmounting " + path + ": " + said, busy ? EBUSY : 0);
 }
 
 }  // namespace
