@@ -44,6 +44,7 @@ struct Statistics {
   std::uint64_t bytes_written = 0;
   std::uint64_t bytes_read = 0;
   std::uint64_t corrupt_pages = 0;
+  std::uint64_t unreadable_pages = 0;
 };
 
 }  // namespace lrufs::store

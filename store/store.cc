@@ -180,6 +180,7 @@ std::string Store::failure() const {
   return impl_->failure_;
 }
 bool Store::read_only() const { return impl_->options.read_only || impl_->failed_.load(); }
+bool Store::all_readable(const std::vector<Segment>& segments) { return impl_->all_readable(segments); }
 std::uint64_t Store::max_file_size() const {
   const std::uint64_t pages = impl_->capacity_ - std::min(impl_->capacity_, impl_->reserve_ + kHeaderPages);
   return pages * kPageSize;
@@ -297,6 +298,7 @@ Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_
 
 Statistics StoreImpl::statistics() {
   Statistics s;
+  tell_losses();
   {
     const MutexLock lock(writer_);
     s.bound_bytes = current_.bound_bytes;
@@ -334,6 +336,7 @@ Statistics StoreImpl::statistics() {
   s.bytes_written = bytes_written_.load();
   s.bytes_read = bytes_read_.load();
   s.corrupt_pages = pager->corrupt_pages();
+  s.unreadable_pages = guard->lost_pages();
   return s;
 }
 

@@ -50,6 +50,7 @@ StoreImpl::StoreImpl(std::string file, Options opts)
 
 StoreImpl::~StoreImpl() {
   if (fd >= 0 && !closed_) (void)close();
+  guard.reset();
   if (base != nullptr) ops->unmap(base, mapped_bytes);
   if (fd >= 0) ops->close(fd);
 }
@@ -85,7 +86,8 @@ Status StoreImpl::open_file(bool& fresh) {
 Status StoreImpl::map_file(std::uint64_t bound) {
   mapped_bytes = (std::max(bound, identity.size) + kPageSize - 1) / kPageSize * kPageSize;
   LRUFS_TRY_ASSIGN(base, ops->map(fd, mapped_bytes, !options.read_only));
-  pager = std::make_unique<Pager>(base, mapped_bytes / kPageSize);
+  guard = std::make_unique<MapGuard>(base, mapped_bytes, fd, !options.read_only);
+  pager = std::make_unique<Pager>(base, mapped_bytes / kPageSize, guard.get());
   pager->set_limit(std::min(identity.size, mapped_bytes) / kPageSize);
   return {};
 }

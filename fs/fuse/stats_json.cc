@@ -67,6 +67,7 @@ json to_json(const store::Statistics& s) {
       {"bytes_written", s.bytes_written},
       {"bytes_read", s.bytes_read},
       {"corrupt_pages", s.corrupt_pages},
+      {"unreadable_pages", s.unreadable_pages},
   };
 }
 
