@@ -322,6 +322,7 @@ Statistics StoreImpl::statistics() {
   s.max_files = options.max_files;
   s.read_only = options.read_only || failed_.load();
   s.opened_from = opened_from;
+  s.open_microseconds = open_us;
   s.commits = commits_.load();
   s.aborts = aborts_.load();
   s.checkpoints = checkpoints_.load();

@@ -233,6 +233,7 @@ class StoreImpl {
   std::uint64_t mapped_bytes = 0;
   std::array<std::uint8_t, 16> boot_id{};
   std::string opened_from;
+  std::uint64_t open_us = 0;  // what open() took
 
   std::unique_ptr<MapGuard> guard;
   std::unique_ptr<Pager> pager;

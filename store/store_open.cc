@@ -93,7 +93,11 @@ Status StoreImpl::map_file(std::uint64_t bound) {
 }
 
 Status StoreImpl::open() {
+  const auto start = std::chrono::steady_clock::now();
   Status opened = open_or_make();
+  open_us = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start)
+          .count());
   closed_ = !opened;  // then the file stays as it is
   return opened;
 }

@@ -53,6 +53,7 @@ json to_json(const store::Statistics& s) {
       {"read_only", s.read_only},
       {"uuid", s.uuid},
       {"opened_from", s.opened_from},
+      {"open_microseconds", s.open_microseconds},
       {"commits", s.commits},
       {"aborts", s.aborts},
       {"checkpoints", s.checkpoints},
