@@ -112,10 +112,12 @@ Status StoreImpl::open_or_make() {
   LRUFS_TRY(open_file(fresh));
   std::vector<std::byte> header(4 * kPageSize);
   if (!fresh) {
-    if (identity.size < kHeaderPages * kPageSize)
-      return fail(Code::kNotAStore, path + " is not an lrufs store, or was cut off");
-    LRUFS_TRY(ops->read(fd, 0, header));
+    // A power cut while it was made may have left any length.
+    LRUFS_TRY(
+        ops->read(fd, 0, MutableBytes(header).first(std::min<std::uint64_t>(header.size(), identity.size))));
     fresh = identity.size <= kInitialBytes && was_never_finished(header);
+    if (!fresh && identity.size < kHeaderPages * kPageSize)
+      return fail(Code::kNotAStore, path + " is not an lrufs store, or was cut off");
   }
   if (fresh) {
     if (options.read_only || !options.create) return fail(Code::kNotAStore, path + " is empty, not a store");

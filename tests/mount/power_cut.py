@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: timeout=300
+# ctest: timeout=1500
 """Power cuts, seen from outside: liblrufs-power-cut.so goes into the real daemon by LD_PRELOAD, watches its syncs, and
 writes files that a power cut at that moment could leave (tests/tools/power_cut_preload.cc). Several writers work on the
 mount meanwhile: create, overwrite in place, append, cut, rename, unlink, fsync. Each image must pass
