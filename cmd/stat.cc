@@ -139,6 +139,9 @@ void print_troubles(const json& answer, const json& statistics) {
   if (const std::uint64_t pages = number_in(statistics, "corrupt_pages"); pages != 0) {
     row("DAMAGED", format_count(pages) + " pages: unmount, and run lrufs check");
   }
+  if (const std::uint64_t pages = number_in(statistics, "unreadable_pages"); pages != 0) {
+    row("UNREADABLE", format_count(pages) + " pages: the disk does not give them back");
+  }
   if (const std::uint64_t failures = number_in(statistics, "checkpoint_failures"); failures != 0) {
     row("NOT SYNCED", format_count(failures) + " checkpoints failed");
   }

@@ -10,7 +10,7 @@
 # Without options: tsan and release. That is what continuous integration runs.
 #   --fast       the release stage alone
 #   --sanitize   asan and clang as well
-#   --long       all stages, the sanitizers on the full budget, and the tests labelled long
+#   --long       all stages, the sanitizers on the full budget, the tests labelled long, and more rounds of the random ones
 # Other arguments go to ctest in the release stage, as in: scripts/test.sh --fast -L unit
 # LRUFS_JOBS is the number of tests that run at a time (default 2).
 set -euo pipefail
@@ -22,7 +22,7 @@ for argument in "$@"; do
   case "$argument" in
     --fast) run_tsan=0 ;;
     --sanitize) run_asan=1 run_clang=1 ;;
-    --long) run_asan=1 run_clang=1 scale=1 select=() ;;
+    --long) run_asan=1 run_clang=1 scale=1 select=(); export LRUFS_LONG=1 ;;
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     *) arguments+=("$argument") ;;
   esac

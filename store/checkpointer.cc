@@ -4,6 +4,13 @@
 
 namespace lrufs::store {
 
+namespace {
+
+// Pages that cannot be read are told at most this often.
+constexpr std::chrono::seconds kLossesPause{10};
+
+}  // namespace
+
 void StoreImpl::condense() {
   auto retired = space_log_->condense(*space_);
   if (!retired) return;  // too little space now; the log goes on
@@ -16,16 +23,18 @@ void StoreImpl::condense() {
 
 Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
   if (!internal) sync_calls_.fetch_add(1, std::memory_order_relaxed);
-  if (!clean && durable_txn_.load() >= raw(wanted)) return {};
+  tell_losses();
+  if (!clean && durable_txn_.load() >= raw(wanted) && !failed_.load()) return {};
   if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
   const MutexLock lock(checkpoint_mutex_);
   // Whoever held the lock before may have done it for us: many callers, one checkpoint.
-  if (!clean && durable_txn_.load() >= raw(wanted)) return {};
+  if (!clean && durable_txn_.load() >= raw(wanted) && !failed_.load()) return {};
   return run_checkpoint(clean);
 }
 
 Status StoreImpl::run_checkpoint(bool clean) {
   const auto start = std::chrono::steady_clock::now();
+  const std::uint64_t losses = guard->losses();
   Meta meta;
   {
     const MutexLock lock(writer_);
@@ -34,7 +43,15 @@ Status StoreImpl::run_checkpoint(bool clean) {
       return fail(Code::kIo, failure_);
     }
     if (!dirty_ && !clean) return {};
-    if (space_log_->wants_condensing(*space_)) condense();
+    // Not once a page was lost: it takes pages without asking which they are. The log may go on.
+    if (losses == 0 && space_log_->wants_condensing(*space_)) {
+      condense();
+      if (guard->losses() != 0) {
+        const Error error = unreadable(kNoPage).value();
+        fail_store(error);
+        return fail(error);
+      }
+    }
     meta = current_;
     meta.clean = clean;
     space_->begin_checkpoint();
@@ -57,6 +74,8 @@ Status StoreImpl::run_checkpoint(bool clean) {
   };
   const int slot = 1 - durable_slot_;
   const std::uint64_t offset = (kDurableMetaPage + static_cast<std::uint64_t>(slot)) * kPageSize;
+  // What was cut off, or written into a page that is no more, no sync would report.
+  if (const Status whole = not_cut_off(); !whole) return give_up(whole.error());
   if (on(Fault::kMetaBeforePages)) encode_meta(meta, base + offset);
   if (!on(Fault::kSkipFirstSync)) {
     if (const Status synced = ops->sync_all(fd, base, mapped_bytes); !synced) return give_up(synced.error());
@@ -70,6 +89,8 @@ Status StoreImpl::run_checkpoint(bool clean) {
       return give_up(synced.error());
     }
   }
+  if (guard->losses() != losses && pager->lost(PageNo{0}, kHeaderPages))
+    return give_up(unreadable(PageNo{offset / kPageSize}).value());
   durable_ = meta;
   durable_slot_ = slot;
   {
@@ -94,11 +115,26 @@ void StoreImpl::fail_store(const Error& error) {
   {
     const MutexLock lock(failure_mutex_);
     if (failure_.empty())
-      failure_ = "the store is read-only since a write to disk failed (" + describe(error) +
+      failure_ = "the store is read-only since its disk failed (" + describe(error) +
                  "); unmount, look after the disk, and mount again";
   }
   if (!failed_.exchange(true))
-    event(Options::Severity::kError, "writing the store failed: " + describe(error));
+    event(Options::Severity::kError, "the store is read-only from now on: " + describe(error));
+}
+
+void StoreImpl::tell_losses() {
+  if (guard->losses() == losses_told_.load(std::memory_order_relaxed)) return;
+  {
+    const MutexLock lock(failure_mutex_);
+    const auto now = std::chrono::steady_clock::now();
+    if (losses_told_.load() != 0 && now - losses_told_at_ < kLossesPause) return;
+    losses_told_at_ = now;
+    losses_told_.store(guard->losses());
+  }
+  if (!not_cut_off()) return;  // that was told
+  event(Options::Severity::kWarning,
+        "the disk does not give back " + std::to_string(guard->lost_pages()) +
+            " pages of the store so far: what is in them gives EIO, the rest goes on. Look after the disk");
 }
 
 void StoreImpl::start_background() {

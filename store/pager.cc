@@ -1,19 +1,29 @@
 #include "store/pager.h"
 
+#include <cerrno>
 #include <string>
 
 #include "store/node.h"
 
 namespace lrufs::store {
 
-Pager::Pager(std::byte* base, std::uint64_t pages)
+Pager::Pager(std::byte* base, std::uint64_t pages, const MapGuard* guard)
     : base_(base),
       pages_(pages),
+      guard_(guard),
       memory_((pages + 63) / 64 * 8),
       verified_(static_cast<std::atomic<std::uint64_t>*>(memory_.data())) {}
 
+tl::unexpected<Error> unreadable(PageNo page) {
+  return fail(
+      Code::kIo,
+      (page == kNoPage ? "a page" : "page " + std::to_string(raw(page))) + " of the store cannot be read",
+      EIO);
+}
+
 Result<const Page*> Pager::fetch_unverified(PageNo page, TxnId birth) const {
   const auto damaged = [&](const char* what) {
+    if (raw(page) < pages_ && lost(page)) return unreadable(page);
     corrupt_.fetch_add(1, std::memory_order_relaxed);
     return fail(Code::kCorrupt, "page " + std::to_string(raw(page)) + " " + what);
   };
@@ -23,6 +33,7 @@ Result<const Page*> Pager::fetch_unverified(PageNo page, TxnId birth) const {
   if (p->header.birth != raw(birth)) return damaged("is not the version that its parent names");
   if (p->header.checksum != page_checksum(*p)) return damaged("fails its checksum");
   if (!node_is_well_formed(*p)) return damaged("is malformed");
+  if (lost(page)) return unreadable(page);
   set_verified(page);
   return p;
 }

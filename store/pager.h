@@ -11,18 +11,23 @@
 
 #include "store/error.h"
 #include "store/lazy_memory.h"
+#include "store/map_guard.h"
 #include "store/page.h"
 #include "store/types.h"
 
 namespace lrufs::store {
 
+// kIo, naming the page unless it is kNoPage.
+tl::unexpected<Error> unreadable(PageNo page);
+
 class Pager {
  public:
-  // `base`: the mapping; `pages`: its reach, in pages.
-  Pager(std::byte* base, std::uint64_t pages);
+  // `base`: the mapping; `pages`: its reach, in pages; `guard`: of the mapping, if it is a file.
+  Pager(std::byte* base, std::uint64_t pages, const MapGuard* guard = nullptr);
 
   // The tree page with this number and birth. The first time, its checksum, number, birth and structure are
-  // checked; kCorrupt names the page. Later calls cost one bit test and a comparison of the birth.
+  // checked; kCorrupt names the page, kIo one that cannot be read. Later calls cost one bit test and a
+  // comparison of the birth.
   [[nodiscard]] Result<const Page*> fetch(PageNo page, TxnId birth) const {
     if (raw(page) < limit_.load(std::memory_order_acquire) && raw(page) >= kHeaderPages) [[likely]] {
       const Page* p = at(page);
@@ -40,6 +45,17 @@ class Pager {
   [[nodiscard]] Page* at(PageNo page) { return reinterpret_cast<Page*>(base_ + raw(page) * kPageSize); }
   [[nodiscard]] std::byte* bytes(PageNo page) const { return base_ + raw(page) * kPageSize; }
 
+  // Could any of these pages not be read? To be asked after copying from them.
+  [[nodiscard]] bool lost(PageNo first, std::uint64_t count = 1) const {
+    return guard_ != nullptr && guard_->losses() != 0 && guard_->lost(first, count);
+  }
+  // The same for bytes within the mapping.
+  [[nodiscard]] bool lost_bytes(const std::byte* data, std::uint64_t length) const {
+    if (guard_ == nullptr || guard_->losses() == 0 || length == 0) return false;
+    const auto first = static_cast<std::uint64_t>(data - base_) / kPageSize;
+    return guard_->lost(PageNo{first}, pages_for(static_cast<std::uint64_t>(data - base_) + length) - first);
+  }
+
   // Pages below this number lie within the file and may be touched.
   void set_limit(std::uint64_t pages) { limit_.store(pages, std::memory_order_release); }
   [[nodiscard]] std::uint64_t limit() const { return limit_.load(std::memory_order_acquire); }
@@ -52,6 +68,7 @@ class Pager {
   [[nodiscard]] Result<const Page*> fetch_unverified(PageNo page, TxnId birth) const;
   std::byte* base_;
   std::uint64_t pages_;
+  const MapGuard* guard_;
   std::atomic<std::uint64_t> limit_{0};
   LazyMemory memory_;
   std::atomic<std::uint64_t>* verified_;  // a bit a page, in memory_

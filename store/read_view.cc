@@ -128,6 +128,8 @@ Result<std::uint64_t> ReadView::map_content(const Inode& inode, std::uint64_t of
     }
     LRUFS_TRY(check_run(*pager_, extent->page, extent->count));
     const std::uint64_t stop = std::min(extent->end() * kPageSize, end);
+    const PageNo first = extent->page + (at - extent_start) / kPageSize;
+    if (pager_->lost(first, pages_for(stop) - at / kPageSize)) return unreadable(first);
     append_segment(out, pager_->bytes(extent->page) + (at - extent_start), stop - at);
     at = stop;
     if (at < end) {
@@ -146,6 +148,8 @@ Result<std::uint64_t> ReadView::read(const Inode& inode, std::uint64_t offset, M
       std::memset(to, 0, segment.length);
     else
       std::memcpy(to, segment.data, segment.length);
+    if (segment.data != nullptr && pager_->lost_bytes(segment.data, segment.length))
+      return fail(Code::kIo, "content of inode " + std::to_string(raw(inode.ino)) + " cannot be read", EIO);
     to += segment.length;
   }
   return total;
@@ -196,6 +200,7 @@ Result<std::string> ReadView::xattr(Ino ino, std::string_view name) const {
   for (const PageRun& run : paged.runs) {
     LRUFS_TRY(check_run(*pager_, run.first, run.count));
     text.append(reinterpret_cast<const char*>(pager_->bytes(run.first)), run.count * kPageSize);
+    if (pager_->lost(run.first, run.count)) return unreadable(run.first);
   }
   text.resize(paged.length);
   return text;

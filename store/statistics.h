@@ -30,6 +30,7 @@ struct Statistics {
   bool read_only = false;
   std::string uuid;         // of the store, 32 hex digits
   std::string opened_from;  // "new", "live" (after SIGKILL), "clean", "checkpoint" (after a power cut)
+  std::uint64_t open_microseconds = 0;  // what opening took, from open(2) of the file on
   // Counters.
   std::uint64_t commits = 0;
   std::uint64_t aborts = 0;
@@ -45,6 +46,7 @@ struct Statistics {
   std::uint64_t bytes_written = 0;
   std::uint64_t bytes_read = 0;
   std::uint64_t corrupt_pages = 0;
+  std::uint64_t unreadable_pages = 0;
 };
 
 }  // namespace lrufs::store

@@ -180,6 +180,7 @@ std::string Store::failure() const {
   return impl_->failure_;
 }
 bool Store::read_only() const { return impl_->options.read_only || impl_->failed_.load(); }
+bool Store::all_readable(const std::vector<Segment>& segments) { return impl_->all_readable(segments); }
 std::uint64_t Store::max_file_size() const {
   // Beside the content: the space log before it is condensed, the extents, and what holds the name.
   constexpr std::uint64_t kLogPages = 272;
@@ -299,6 +300,7 @@ Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_
 
 Statistics StoreImpl::statistics() {
   Statistics s;
+  tell_losses();
   {
     const MutexLock lock(writer_);
     s.bound_bytes = current_.bound_bytes;
@@ -323,6 +325,7 @@ Statistics StoreImpl::statistics() {
   s.max_files = options.max_files;
   s.read_only = options.read_only || failed_.load();
   s.opened_from = opened_from;
+  s.open_microseconds = open_us;
   s.commits = commits_.load();
   s.aborts = aborts_.load();
   s.checkpoints = checkpoints_.load();
@@ -337,6 +340,7 @@ Statistics StoreImpl::statistics() {
   s.bytes_written = bytes_written_.load();
   s.bytes_read = bytes_read_.load();
   s.corrupt_pages = pager->corrupt_pages();
+  s.unreadable_pages = guard->lost_pages();
   return s;
 }
 

@@ -167,6 +167,10 @@ class Store {
   // The largest size one file may have: the bound less what the store itself needs.
   [[nodiscard]] std::uint64_t max_file_size() const;
 
+  // Could all of these pieces of content be read? For who handed them to the kernel, which cannot say what it
+  // could not read. A page that cannot is noted: later reads of it give kIo.
+  [[nodiscard]] bool all_readable(const std::vector<Segment>& segments);
+
   // --- by path: for programs that want a cache without a mount
   // ----------------------------------------------------- Keys are paths relative to the root, "a/b/c":
   // components of 1 … 255 bytes, no "." or "..", no symlinks followed.

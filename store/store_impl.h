@@ -80,6 +80,7 @@ struct Transaction::State final : public PageWriter {
   std::vector<StagedData*> staged_used;
   std::vector<TouchBatch::Touch> touches_written;
   std::vector<Ino> destroyed;
+  const std::uint64_t losses;  // of the map's guard, when it began
 };
 
 struct Snapshot::State {
@@ -142,6 +143,8 @@ class StoreImpl {
   [[nodiscard]] std::uint64_t growable() const REQUIRES(writer_);
   // Pages that are usable now, or will be after a checkpoint, or when the kernel lets go of orphans.
   [[nodiscard]] std::uint64_t in_prospect() const REQUIRES(writer_);
+  // kIo, and the store has failed, if the file is shorter than it was made: somebody cut it off.
+  Status not_cut_off();
   Result<StagedData> stage(std::uint64_t offset, Bytes data);
   void unstage(StagedData& staged);
   Status fill(const StagedData& staged, std::uint64_t offset, Bytes data);
@@ -189,6 +192,9 @@ class StoreImpl {
   Status run_checkpoint(bool clean) REQUIRES(checkpoint_mutex_);
   void condense() REQUIRES(writer_);
   void fail_store(const Error& error);
+  // Pages that could not be read since the last time are told (Options::on_event, now and then).
+  void tell_losses();
+  bool all_readable(const std::vector<Segment>& segments);
   void background();
   void evict_in_background();
   void start_background();
@@ -228,7 +234,9 @@ class StoreImpl {
   std::uint64_t mapped_bytes = 0;
   std::array<std::uint8_t, 16> boot_id{};
   std::string opened_from;
+  std::uint64_t open_us = 0;  // what open() took
 
+  std::unique_ptr<MapGuard> guard;
   std::unique_ptr<Pager> pager;
   std::unique_ptr<NameHash> name_hash;
   mutable ReaderTable readers;
@@ -259,8 +267,10 @@ class StoreImpl {
   std::atomic<std::uint64_t> durable_txn_{0};
   std::atomic<bool> failed_{false};
   std::atomic<bool> stall_reported_{false};
+  std::atomic<std::uint64_t> losses_told_{0};
   mutable Mutex failure_mutex_;
   std::string failure_ GUARDED_BY(failure_mutex_);
+  std::chrono::steady_clock::time_point losses_told_at_ GUARDED_BY(failure_mutex_);
 
   Mutex protected_mutex_;
   std::map<std::uint64_t, int> protected_ GUARDED_BY(protected_mutex_);

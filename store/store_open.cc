@@ -50,6 +50,7 @@ StoreImpl::StoreImpl(std::string file, Options opts)
 
 StoreImpl::~StoreImpl() {
   if (fd >= 0 && !closed_) (void)close();
+  guard.reset();
   if (base != nullptr) ops->unmap(base, mapped_bytes);
   if (fd >= 0) ops->close(fd);
 }
@@ -85,13 +86,18 @@ Status StoreImpl::open_file(bool& fresh) {
 Status StoreImpl::map_file(std::uint64_t bound) {
   mapped_bytes = (std::max(bound, identity.size) + kPageSize - 1) / kPageSize * kPageSize;
   LRUFS_TRY_ASSIGN(base, ops->map(fd, mapped_bytes, !options.read_only));
-  pager = std::make_unique<Pager>(base, mapped_bytes / kPageSize);
+  guard = std::make_unique<MapGuard>(base, mapped_bytes, fd, !options.read_only);
+  pager = std::make_unique<Pager>(base, mapped_bytes / kPageSize, guard.get());
   pager->set_limit(std::min(identity.size, mapped_bytes) / kPageSize);
   return {};
 }
 
 Status StoreImpl::open() {
+  const auto start = std::chrono::steady_clock::now();
   Status opened = open_or_make();
+  open_us = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start)
+          .count());
   closed_ = !opened;  // then the file stays as it is
   return opened;
 }
@@ -106,10 +112,12 @@ Status StoreImpl::open_or_make() {
   LRUFS_TRY(open_file(fresh));
   std::vector<std::byte> header(4 * kPageSize);
   if (!fresh) {
-    if (identity.size < kHeaderPages * kPageSize)
-      return fail(Code::kNotAStore, path + " is not an lrufs store, or was cut off");
-    LRUFS_TRY(ops->read(fd, 0, header));
+    // A power cut while it was made may have left any length.
+    LRUFS_TRY(
+        ops->read(fd, 0, MutableBytes(header).first(std::min<std::uint64_t>(header.size(), identity.size))));
     fresh = identity.size <= kInitialBytes && was_never_finished(header);
+    if (!fresh && identity.size < kHeaderPages * kPageSize)
+      return fail(Code::kNotAStore, path + " is not an lrufs store, or was cut off");
   }
   if (fresh) {
     if (options.read_only || !options.create) return fail(Code::kNotAStore, path + " is empty, not a store");

@@ -1,6 +1,7 @@
 // Pages for transactions and writers: taking, growing the file, staging content, and making room when none is
 // left.
 #include <algorithm>
+#include <cerrno>
 
 #include "store/store_impl.h"
 
@@ -32,6 +33,8 @@ bool StoreImpl::grow(std::uint64_t want) {
   const std::uint64_t possible = growable();
   if (possible == 0) return false;
   const std::uint64_t old = space_->grown();
+  // Growing a file that was cut off would hide that, and zeros would take the place of what was there.
+  if (!not_cut_off()) return false;
   std::uint64_t step = std::min(possible, std::max(want, std::clamp(old / 8, kMinGrowth, kMaxGrowth)));
   Status grown = ops->grow(fd, old * kPageSize, (old + step) * kPageSize);
   if (!grown && grown.error().code == Code::kNoSpace && step > want) {
@@ -70,14 +73,23 @@ PageNo StoreImpl::take_page(Store::Purpose purpose) {
   const std::uint64_t floor = floor_for(purpose);
   if (space_->free() <= floor) grow(floor + 1 - space_->free());
   if (space_->free() <= floor) return kNoPage;
-  return space_->take_page();
+  PageNo page = space_->take_page();
+  while (page != kNoPage && pager->lost(page)) page = space_->take_page();  // that one stays taken for good
+  return page;
 }
 
 PageRun StoreImpl::take_run(std::uint64_t want, PageNo hint, Store::Purpose purpose) {
   const std::uint64_t floor = floor_for(purpose);
   if (space_->free() < floor + want) grow(floor + want - space_->free());
-  if (space_->free() <= floor) return {};
-  const PageRun run = space_->take_run(std::min(want, space_->free() - floor), hint);
+  PageRun run;
+  for (;;) {
+    if (space_->free() <= floor) return {};
+    run = space_->take_run(std::min(want, space_->free() - floor), hint);
+    if (!pager->lost(run.first, run.count)) break;
+    for (std::uint64_t i = 0; i < run.count; ++i) {  // the lost ones stay taken for good
+      if (!pager->lost(run.first + i)) space_->give_back({run.first + i, 1});
+    }
+  }
   for (std::uint64_t i = 0; i < run.count; ++i) pager->clear_verified(run.first + i);
   return run;
 }
@@ -124,19 +136,53 @@ Result<StagedData> StoreImpl::stage(std::uint64_t offset, Bytes data) {
 }
 
 Status StoreImpl::fill(const StagedData& staged, std::uint64_t offset, Bytes data) {
-  constexpr std::array<std::byte, kPageSize> kZeros{};
+  LRUFS_TRY(not_cut_off());
   std::size_t at = staged.first_file_page_ * kPageSize - offset;
   for (const PageRun& run : staged.runs_) {
     const std::size_t part = std::min<std::size_t>(run.count * kPageSize, data.size() - at);
-    // Through the file, not the map: a page that is wholly overwritten need not be faulted in, nor read,
-    // first.
-    LRUFS_TRY(ops->write(fd, raw(run.first) * kPageSize, data.subspan(at, part)));
-    if (part < run.count * kPageSize)
-      LRUFS_TRY(
-          ops->write(fd, raw(run.first) * kPageSize + part, {kZeros.data(), run.count * kPageSize - part}));
+    // Through the file, not the map, and in whole pages: a page that is wholly overwritten need not be
+    // faulted in, nor read, first.
+    const std::size_t whole = part / kPageSize * kPageSize;
+    const std::uint64_t to = raw(run.first) * kPageSize;
+    LRUFS_TRY(ops->write(fd, to, data.subspan(at, whole)));
+    if (whole < part) {
+      std::array<std::byte, kPageSize> last{};
+      std::memcpy(last.data(), data.data() + at + whole, part - whole);
+      LRUFS_TRY(ops->write(fd, to + whole, last));
+    }
     at += part;
   }
   return {};
+}
+
+Status StoreImpl::not_cut_off() {
+  LRUFS_TRY_ASSIGN(const FileIdentity now, ops->identify(fd));
+  const std::uint64_t expected = pager->limit() * kPageSize;
+  if (now.size >= expected) return {};
+  const Error error(Code::kIo,
+                    "the store's file was cut off while it was in use: it has " + std::to_string(now.size) +
+                        " bytes instead of " + std::to_string(expected),
+                    EIO);
+  fail_store(error);
+  return fail(error);
+}
+
+bool StoreImpl::all_readable(const std::vector<Segment>& segments) {
+  bool all = true;
+  for (const Segment& segment : segments) {
+    if (segment.data == nullptr || segment.length == 0) continue;
+    const auto begin = static_cast<std::uint64_t>(segment.data - base);
+    for (std::uint64_t page = begin / kPageSize; page < pages_for(begin + segment.length); ++page) {
+      std::byte probe{};
+      const bool lost = pager->lost(PageNo{page});
+      // By a system call: the page is not replaced by zeros, which a reader beside us could take for content.
+      if (!lost && ops->read(fd, page * kPageSize, {&probe, 1})) continue;
+      if (!lost) guard->note(PageNo{page});
+      all = false;
+    }
+  }
+  if (!all) tell_losses();
+  return all;
 }
 
 void StoreImpl::unstage(StagedData& staged) {

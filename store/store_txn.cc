@@ -1,5 +1,6 @@
 // Begin, commit, abort; the pages of a transaction; update() with its retries; snapshots.
 #include <algorithm>
+#include <cerrno>
 
 #include "store/faults.h"
 #include "store/store_impl.h"
@@ -12,7 +13,8 @@ Transaction::State::State(StoreImpl& owner, Store::Purpose why)
       id(TxnId{raw(owner.current_.txn) + 1}),
       roots(owner.current_.roots),
       counters(owner.current_.counters),
-      view(*owner.pager, roots, *owner.name_hash) {
+      view(*owner.pager, roots, *owner.name_hash),
+      losses(owner.guard->losses()) {
   owner.writer_.assert_held();
 }
 
@@ -53,9 +55,9 @@ Result<Page*> Transaction::State::edit_page(PageNo number, TxnId page_birth) {
   const std::uint64_t copy_number = copy->header.page_no;
   // The gap between slots and cells need not be copied.
   const std::size_t front = sizeof(PageHeader) + sizeof(std::uint16_t) * old->header.count;
+  const std::size_t heap = old->header.heap;
   std::memcpy(copy->bytes(), old->bytes(), front);
-  std::memcpy(copy->bytes() + old->header.heap, old->bytes() + old->header.heap,
-              kPageSize - old->header.heap);
+  std::memcpy(copy->bytes() + heap, old->bytes() + heap, kPageSize - heap);
   copy->header.page_no = copy_number;
   copy->header.birth = raw(id);
   free_page(number);
@@ -101,6 +103,7 @@ void Transaction::State::free_run(PageRun run) {
 
 Result<std::unique_ptr<Transaction::State>> StoreImpl::begin(Store::Purpose purpose) {
   if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
+  tell_losses();
   writer_.lock();
   if (failed_.load()) {
     writer_.unlock();
@@ -149,6 +152,14 @@ Status StoreImpl::commit(Transaction::State& txn) {
   if (!on(Fault::kSkipSeal)) {
     for (const PageNo page : txn.tree_pages) seal_page(*pager->at(page));
   }
+  if (guard->losses() != txn.losses) {
+    // It may have read zeros, or written into pages that the file no longer has.
+    const PageNo log_page{raw(current_.space.log_end.segment) + current_.space.log_end.offset / kPageSize};
+    if (pager->lost(log_page)) fail_store(unreadable(log_page).value());
+    space_log_->rewind(mark);
+    abort(txn);
+    return fail(Code::kIo, "a page of the store could not be read meanwhile", EIO);
+  }
 
   txn.counters.next_seq = next_seq.load(std::memory_order_relaxed);
   current_.txn = txn.id;
@@ -158,6 +169,7 @@ Status StoreImpl::commit(Transaction::State& txn) {
   current_.clean = false;
   // The publish: from here on SIGKILL cannot take it back.
   if (!on(Fault::kSkipLiveMeta)) encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize);
+  if (pager->lost(PageNo{0}, kHeaderPages)) fail_store(unreadable(PageNo{kLiveMetaPage}).value());
   readers.publish(txn.id, txn.roots);
 
   const bool unseen = raw(readers.oldest()) >= raw(txn.id) || on(Fault::kIgnoreReaders);
@@ -216,9 +228,11 @@ Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, T
 
 Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
   std::uint64_t asked = 32;
+  int retries = 0;
   for (;;) {
     TxnId published{0};
     std::uint64_t needed = 0;
+    const std::uint64_t losses = guard->losses();
     const Status done = update_once(body, purpose, published, needed);
     if (done) {
       if (options.sync == Options::Sync::kAlways) return checkpoint(published, false, false);
@@ -231,6 +245,9 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
         return fail(Code::kNoSpace, "the limit of files is reached and nothing more can be evicted");
       continue;
     }
+    // Another thread's page may have been lost, which does not concern this transaction.
+    if (done.error().code == Code::kIo && guard->losses() != losses && !failed_.load() && retries++ < 3)
+      continue;
     if (done.error().code != Code::kNoSpace) return done;
     LRUFS_TRY(retry_with_room(asked, needed, purpose));
   }

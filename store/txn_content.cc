@@ -15,10 +15,13 @@ void Transaction::State::set_size(Inode& inode, std::uint64_t size) {
 Status Transaction::State::copy_page(const Inode& inode, std::uint64_t file_page, std::byte* to) const {
   ExtentCursor extents(*store->pager, roots.names, inode.ino);
   LRUFS_TRY_ASSIGN(const auto extent, extents.seek(file_page));
-  if (extent && extent->file_page <= file_page)
-    std::memcpy(to, store->pager->bytes(extent->page + (file_page - extent->file_page)), kPageSize);
-  else
+  if (!extent || extent->file_page > file_page) {
     std::memset(to, 0, kPageSize);
+    return {};
+  }
+  const PageNo page = extent->page + (file_page - extent->file_page);
+  std::memcpy(to, store->pager->bytes(page), kPageSize);
+  if (store->pager->lost(page)) return unreadable(page);
   return {};
 }
 
@@ -137,7 +140,7 @@ Status Transaction::State::overwrite_pages(Inode& inode, std::uint64_t offset, B
   const bool in_place = mode == WriteMode::kInPlace && !store->readers.any_frozen();
   const auto writable = [&](PageNo page) {
     store->writer_.assert_held();
-    return is_mine(page) || (in_place && store->space_->rewritable(page));
+    return is_mine(page) || (in_place && store->space_->rewritable(page) && !store->pager->lost(page));
   };
   const std::uint64_t staged_first = staged != nullptr ? staged->first_file_page() : 0;
   const std::uint64_t staged_end = staged != nullptr ? staged_first + staged->page_count() : 0;

@@ -63,12 +63,17 @@ void add_pieces(const ReadReply& reply, std::vector<iovec>& pieces) {
 }
 
 // A file in more pieces than one system call takes.
-void answer_by_copy(Request& request, const std::vector<iovec>& pieces, std::uint64_t bytes) {
+void answer_by_copy(Request& request, const ReadReply& reply, const std::vector<iovec>& pieces) {
   std::vector<char> copy;
-  copy.reserve(bytes);
+  copy.reserve(reply.bytes);
   for (const iovec& piece : pieces) {
     const char* data = static_cast<const char*>(piece.iov_base);
     copy.insert(copy.end(), data, data + piece.iov_len);
+  }
+  if (!request.volume().store().all_readable(reply.segments)) {
+    request.context().counters.count_failure();
+    request.fail(EIO);
+    return;
   }
   request.bytes(copy);
 }
@@ -84,9 +89,11 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fus
     std::vector<iovec>& pieces = pieces_of_this_thread();
     add_pieces(*reply, pieces);
     if (pieces.size() <= Request::kMaxPieces) {
-      request.pieces(pieces);
+      // A page that the kernel cannot read from the map fails the answer, and the caller gets EIO.
+      if (!request.pieces(pieces) && !request.volume().store().all_readable(reply->segments))
+        request.context().counters.count_failure();
     } else {
-      answer_by_copy(request, pieces, reply->bytes);
+      answer_by_copy(request, *reply, pieces);
     }
   });
 }

@@ -118,8 +118,10 @@ bool Request::bytes(std::span<const char> data) {
   return result == 0;
 }
 
-void Request::pieces(std::span<const iovec> pieces) {
-  log_delivery(fuse_reply_iov(take(), pieces.data(), static_cast<int>(pieces.size())));
+bool Request::pieces(std::span<const iovec> pieces) {
+  const int result = fuse_reply_iov(take(), pieces.data(), static_cast<int>(pieces.size()));
+  log_delivery(result);
+  return result == 0;
 }
 void Request::xattr_size(std::size_t size) { log_delivery(fuse_reply_xattr(take(), size)); }
 

@@ -47,7 +47,7 @@ class Request {
   void written(std::size_t bytes);
   void offset(std::uint64_t position);
   bool bytes(std::span<const char> data);      // false: the kernel did not get it
-  void pieces(std::span<const iovec> pieces);  // at most kMaxPieces
+  bool pieces(std::span<const iovec> pieces);  // at most kMaxPieces
   void xattr_size(std::size_t size);
   void usage(const VolumeUsage& usage);
 

@@ -54,6 +54,7 @@ json to_json(const store::Statistics& s) {
       {"read_only", s.read_only},
       {"uuid", s.uuid},
       {"opened_from", s.opened_from},
+      {"open_microseconds", s.open_microseconds},
       {"commits", s.commits},
       {"aborts", s.aborts},
       {"checkpoints", s.checkpoints},
@@ -68,6 +69,7 @@ json to_json(const store::Statistics& s) {
       {"bytes_written", s.bytes_written},
       {"bytes_read", s.bytes_read},
       {"corrupt_pages", s.corrupt_pages},
+      {"unreadable_pages", s.unreadable_pages},
   };
 }
 

@@ -48,12 +48,14 @@ class PowerCuts {
   };
 
   // `reopen`: workloads close and open the store, too (a fault may make that fail).
-  explicit PowerCuts(bool reopen) : reopen_(reopen) {}
+  // `fault`: on from the end of the first open, so that the store is made as it should be.
+  explicit PowerCuts(bool reopen, std::optional<Fault> fault = std::nullopt)
+      : reopen_(reopen), fault_(fault) {}
 
   // `seed` gives all of it. With `only_bad_images` an operation that fails ends its workload quietly.
   Outcome run(std::uint64_t seed, std::size_t images, std::size_t max_workloads) {
     for (std::uint64_t i = 0; outcome_.images < images && outcome_.bad.empty() && i < max_workloads; ++i) {
-      Workload workload(seed + i * 1'000'003, images, reopen_, outcome_);
+      Workload workload(seed + i * 1'000'003, images, reopen_, fault_, outcome_);
       workload.run();
       ++outcome_.workloads;
     }
@@ -63,8 +65,9 @@ class PowerCuts {
  private:
   class Workload {
    public:
-    Workload(std::uint64_t seed, std::size_t wanted, bool reopen, Outcome& outcome)
-        : seed_(seed), random_(seed), wanted_(wanted), reopen_(reopen), outcome_(outcome) {
+    Workload(std::uint64_t seed, std::size_t wanted, bool reopen, std::optional<Fault> fault,
+             Outcome& outcome)
+        : seed_(seed), random_(seed), wanted_(wanted), reopen_(reopen), fault_(fault), outcome_(outcome) {
       options_.bound = random_.chance(60) ? store::kMinBound : random_.between(5U << 20U, 12U << 20U);
       options_.background = false;
       options_.file_ops = ops_;
@@ -114,6 +117,7 @@ class PowerCuts {
       }
       store_ = *std::move(opened);
       if (durable_ == std::nullopt) durable_ = Tree{};
+      if (fault_ && !switched_on_) switched_on_ = std::make_unique<FaultSwitch>(*fault_);
       return true;
     }
 
@@ -463,6 +467,8 @@ class PowerCuts {
     Random random_;
     std::size_t wanted_;
     bool reopen_;
+    std::optional<Fault> fault_;
+    std::unique_ptr<FaultSwitch> switched_on_;
     Outcome& outcome_;
     TempDir dir_;
     std::shared_ptr<PowerCutFileOps> ops_ = std::make_shared<PowerCutFileOps>();
@@ -477,6 +483,7 @@ class PowerCuts {
   };
 
   bool reopen_;
+  std::optional<Fault> fault_;
   Outcome outcome_;
 };
 
@@ -506,8 +513,7 @@ TEST_P(PowerCutFaultTest, IsNoticed) {
     GTEST_SKIP() << "fault " << GetParam().first << " is not built in (LRUFS_FAULTS)";
   Random random;
   SCOPED_TRACE(random.hint());
-  const FaultSwitch fault(GetParam().second);
-  const auto outcome = PowerCuts(false).run(random.bits(), 2000, 400);
+  const auto outcome = PowerCuts(false, GetParam().second).run(random.bits(), 2000, 400);
   EXPECT_NE(outcome.bad, "") << "no image of " << outcome.images << " is bad with the fault "
                              << GetParam().first << "; " << random.hint();
   std::cout << GetParam().first << ": noticed at image " << outcome.images << ": "

@@ -363,7 +363,7 @@ class Mount:
     def detach(self):
         """Takes away a mount whose daemon is dead."""
         if os.geteuid() == 0:
-            run(20, "umount", "-l", self.dir)
+            run(120, "umount", "-l", self.dir)  # with a million inodes it takes its time
         else:
             run(20, "fusermount3", "-uz", self.dir)
 

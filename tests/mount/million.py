@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # ctest: timeout=900 serial
 """A store with 1,000,000 small files: a mount answers in under a second, after a clean end as well as after SIGKILL (the
-median of 3, around `lrufs mount` and a first look into the tree), and the daemon's own memory (anonymous, not the page
+median of 3, around `lrufs mount` and a first look into the tree), the open of the store alone takes under half a second (it is told: the goal is 100 ms), and the daemon's own memory (anonymous, not the page
 cache that its map shows) stays under 100 MiB, right after mount and after find walked the tree. An open that scans, a replay
 that grows with the files, or a table in memory with an entry a file makes it fail.
 LRUFS_MILLION is the number of files. They are made by build/…/tests/tools/fill_store; through the mount, which takes
 minutes, with LRUFS_MILLION_BY_MOUNT=1 or where that program is missing. On a plain directory (LRUFS_TEST_DIR) it tells what making and walking takes there."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
+import json
 import os
 import statistics
 import subprocess
@@ -18,6 +19,8 @@ COUNT = int(os.environ.get("LRUFS_MILLION", 1_000_000))
 PER_FOLDER = 1000
 PROCESSES = 4
 MOST_SECONDS = 1.0
+# The goal for the open alone is 0.1 s; what is bound leaves room for a busy machine.
+MOST_OPEN_SECONDS = 0.5
 MOST_MEMORY = 100 * MIB
 
 
@@ -48,10 +51,15 @@ def look(mount, number):
 
 
 def timed_mount(mount):
+    """Seconds of the mount and a first look, and of the open of the store alone, as the daemon measured it."""
     start = time.monotonic()
     mount.mount()
     os.stat(name_of(mount, COUNT // 2))
-    return time.monotonic() - start
+    seconds = time.monotonic() - start
+    if _lib.PLAIN:
+        return seconds, 0.0
+    seen = json.loads(_lib.run(20, _lib.LRUFS, "stat", "--json", mount.dir))["statistics"]
+    return seconds, seen["open_microseconds"] / 1e6
 
 
 def memory(mount, what, bound=MOST_MEMORY):
@@ -62,10 +70,11 @@ def memory(mount, what, bound=MOST_MEMORY):
     check(bound is None or seen < bound, f"daemon's own memory {what}: expected under {bound} bytes, saw {seen}")
 
 
-def report(what, seconds):
-    median = statistics.median(seconds)
-    print(f"   mount {what}: {median:.3f} s (median of {', '.join(f'{s:.3f}' for s in seconds)})")
-    check(_lib.PLAIN or median < MOST_SECONDS, f"mount {what}: expected under {MOST_SECONDS} s, saw {median:.3f} s")
+def report(what, times):
+    for kind, most, seconds in zip(("mount", "open"), (MOST_SECONDS, MOST_OPEN_SECONDS), zip(*times)):
+        median = statistics.median(seconds)
+        print(f"   {kind} {what}: {median:.4f} s (median of {', '.join(f'{s:.4f}' for s in seconds)})")
+        check(_lib.PLAIN or median < most, f"{kind} {what}: expected under {most} s, saw {median:.3f} s")
 
 
 def walk(mount):
@@ -138,7 +147,7 @@ def test():
     if os.geteuid() == 0 and not _lib.PLAIN:
         mount.umount()
         _lib.drop_caches(3)
-        print(f"   mount with cold caches: {timed_mount(mount):.3f} s")
+        print("   mount with cold caches: {:.3f} s, the open {:.3f} s".format(*timed_mount(mount)))
         # A walk, and the kernel forgets a million inodes at once.
         walk(mount)
         _lib.drop_caches(2)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-# ctest: timeout=400
-"""SIGKILL of the daemon at random moments, 50 rounds: several processes copy into the mount, the daemon is killed,
+# ctest: timeout=2400
+"""SIGKILL of the daemon at random moments, 100 rounds (1,000 with LRUFS_LONG=1): several processes copy into the mount, the daemon is killed,
 `lrufs check` finds nothing in the killed store, a new mount has everything: each file whose close() had returned is there
 and whole, each rename, unlink, mkdir, symlink, link and xattr that had returned is in effect.
 
@@ -18,7 +18,7 @@ import _lib
 from _evict import content
 from _lib import Mount, check, equal, fail, step, KIB, MIB
 
-ROUNDS = int(os.environ.get("LRUFS_KILL_ROUNDS", 50))
+ROUNDS = int(os.environ.get("LRUFS_KILL_ROUNDS", 1000 if os.environ.get("LRUFS_LONG") == "1" else 100))
 PROCESSES = 3
 
 

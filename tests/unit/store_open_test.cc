@@ -170,6 +170,20 @@ TEST_F(StoreOpen, AnEmptyFileBecomesAStore) {
   EXPECT_EQ(check(dir_.file("empty")), "");
 }
 
+// The file's length reaches the disk at any time.
+TEST_F(StoreOpen, WhatAPowerCutLeftOfTheMakingBecomesAStore) {
+  for (const std::uint64_t size : {1ULL, 4096ULL, 40960ULL, 65535ULL, 1ULL << 20U}) {
+    const std::string file = dir_.file("begun" + std::to_string(size));
+    std::ofstream(file).close();
+    std::filesystem::resize_file(file, size);
+    auto opened = try_open(file);
+    ASSERT_TRUE(opened) << size << ": " << say(opened);
+    ok((*opened)->put("a", as_bytes("1")));
+    ok((*opened)->close());
+    EXPECT_EQ(check(file), "") << size;
+  }
+}
+
 TEST_F(StoreOpen, BoundsThatAreTooSmall) {
   options_.bound = store::kMinBound - 1;
   EXPECT_EQ(code_of(try_open(dir_.file("tiny"))), "bound_too_small");

@@ -1,0 +1,318 @@
+// Pages of the store that the disk does not give back (SIGBUS in the map), and a file that somebody cuts off:
+// EIO to who needs them, nothing else is lost, nothing dies, and no zeros are taken for content.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "store/map_guard.h"
+#include "store/meta.h"
+#include "tests/support/forwarding_file_ops.h"
+#include "tests/support/store_fixture.h"
+#include "tests/support/store_ops.h"
+
+namespace lrufs::test {
+namespace {
+
+using store::as_bytes;
+using store::Code;
+using store::kPageSize;
+using store::MapGuard;
+using store::PageNo;
+using store::Result;
+using store::Segment;
+using store::Status;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+std::byte touch(const std::byte* at) { return *static_cast<const volatile std::byte*>(at); }
+
+// Pages that raise SIGBUS, and EIO from read(2), as a bad sector does.
+class BadSectors final : public ForwardingFileOps {
+ public:
+  ~BadSectors() override { ::close(empty_); }
+  Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) override {
+    auto mapped = under_->map(fd, bytes, writable);
+    if (mapped) base_ = *mapped;
+    return mapped;
+  }
+  Status read(int fd, std::uint64_t offset, store::MutableBytes out) override {
+    if (bad_.contains(offset / kPageSize)) return store::fail(Code::kIo, "pread: injected", EIO);
+    return under_->read(fd, offset, out);
+  }
+  // A page behind the end of a file cannot be read either.
+  void spoil(PageNo page) {
+    bad_.insert(raw(page));
+    void* at = base_ + raw(page) * kPageSize;
+    ASSERT_EQ(::mmap(at, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, empty_, 0), at);
+  }
+  [[nodiscard]] PageNo page_of(const std::byte* data) const {
+    return PageNo{static_cast<std::uint64_t>(data - base_) / kPageSize};
+  }
+  [[nodiscard]] const std::byte* base() const { return base_; }
+
+ private:
+  std::byte* base_ = nullptr;
+  int empty_ = ::memfd_create("empty", MFD_CLOEXEC);
+  std::set<std::uint64_t> bad_;
+};
+
+class UnreadablePages : public StoreTest {
+ protected:
+  UnreadablePages() { options_.file_ops = disk_; }
+
+  // The store's page that holds the byte at `offset` of a file.
+  PageNo page_of(std::string_view key, std::uint64_t offset) {
+    const auto inode = resolve(key);
+    std::vector<Segment> segments;
+    value(store().snapshot().view().map_content(inode, offset, 1, segments));
+    return disk_->page_of(segments.at(0).data);
+  }
+  std::string outcome_of_get(std::string_view key) { return code_of(store().get(key)); }
+  std::string outcome_of_put(std::string_view key, std::string_view text) {
+    return code_of(store().put(key, as_bytes(text)));
+  }
+
+  std::shared_ptr<BadSectors> disk_ = std::make_shared<BadSectors>();
+  const std::string big_ = patterned(1, 20 * kPageSize);
+};
+
+TEST_F(UnreadablePages, ContentGivesAnErrorToItsReadersOnly) {
+  put("big", big_);
+  put("other", big_);
+  disk_->spoil(page_of("big", 3 * kPageSize));
+  EXPECT_EQ(outcome_of_get("big"), "io");
+  EXPECT_EQ(outcome_of_get("big"), "io") << "zeros took the place of the content";
+  EXPECT_EQ(get("other"), big_);
+  std::string part(3 * kPageSize, '?');
+  EXPECT_EQ(value(store().read("big", 0, {reinterpret_cast<std::byte*>(part.data()), part.size()})),
+            part.size());
+  EXPECT_EQ(part, big_.substr(0, part.size()));
+  EXPECT_EQ(store().statistics().unreadable_pages, 1U);
+  EXPECT_THAT(events_, Contains(HasSubstr("does not give back 1 pages")));
+  EXPECT_FALSE(store().read_only());
+  // Written anew it is readable again: the bad page is no part of it any more.
+  put("big", big_);
+  EXPECT_EQ(get("big"), big_);
+  ok(store().checkpoint());
+}
+
+TEST_F(UnreadablePages, WhatTheKernelCouldNotReadIsNoted) {
+  put("big", big_);
+  const PageNo page = page_of("big", 5 * kPageSize);
+  disk_->spoil(page);
+  std::vector<Segment> segments;
+  {
+    const auto snapshot = store().snapshot();
+    value(snapshot.view().map_content(resolve("big"), 0, big_.size(), segments));
+    EXPECT_FALSE(store().all_readable(segments));
+    EXPECT_EQ(code_of(snapshot.view().map_content(resolve("big"), 0, big_.size(), segments)), "io");
+  }
+  EXPECT_EQ(store().statistics().unreadable_pages, 1U);
+  segments.clear();
+  value(store().snapshot().view().map_content(resolve("big"), 0, 5 * kPageSize, segments));
+  EXPECT_TRUE(store().all_readable(segments));
+  put("big", "");
+}
+
+TEST_F(UnreadablePages, ATreePageIsAnErrorAndNoDamage) {
+  for (int i = 0; i < 400; ++i) put("f" + std::to_string(i), patterned(static_cast<std::uint64_t>(i), 600));
+  const PageNo leaf = page_of("f7", 0);  // inline: its content lies in a leaf
+  ASSERT_NE(leaf, page_of("f200", 0));
+  disk_->spoil(leaf);
+  EXPECT_EQ(outcome_of_get("f7"), "io");
+  EXPECT_EQ(outcome_of_put("f7", "anew"), "io");
+  EXPECT_EQ(get("f200"), patterned(200, 600));
+  put("f200", "anew");
+  EXPECT_EQ(get("f200"), "anew");
+  EXPECT_EQ(store().statistics().corrupt_pages, 0U);
+  EXPECT_FALSE(store().read_only());
+  EXPECT_EQ(code_of(store().close()), "io") << "the use of f7 cannot be written";
+  store_.reset();
+}
+
+TEST_F(UnreadablePages, OverwritingAPartOfOneFailsAndAllOfItHeals) {
+  put("big", big_);
+  ok(store().checkpoint());
+  disk_->spoil(page_of("big", 0));
+  EXPECT_EQ(code_of(store().write("big", 10, as_bytes(std::string_view("part")))), "io");
+  EXPECT_EQ(outcome_of_get("big"), "io");
+  const std::string page = patterned(2, kPageSize);
+  ok(store().write("big", 0, as_bytes(page)));
+  EXPECT_EQ(get("big"), page + big_.substr(kPageSize));
+}
+
+TEST_F(UnreadablePages, ALostPageIsNeverUsedAgain) {
+  put("big", big_);
+  const PageNo page = page_of("big", 2 * kPageSize);
+  disk_->spoil(page);
+  EXPECT_EQ(outcome_of_get("big"), "io");
+  ok(store().erase("big"));
+  ok(store().checkpoint());
+  // More than fits: every page is used that may be.
+  for (std::uint64_t i = 0; i < 600; ++i) {
+    const std::string key = "d/f" + std::to_string(i);
+    const std::string text = patterned(i, (1 + i % 40) * kPageSize);
+    put(key, text);
+    ASSERT_EQ(get(key), text);
+    for (std::uint64_t at = 0; at < text.size(); at += kPageSize) ASSERT_NE(page_of(key, at), page);
+  }
+  EXPECT_GT(store().statistics().evicted_objects, 0U);
+}
+
+TEST_F(UnreadablePages, ATransactionThatMetOneDoesNotPublish) {
+  put("big", big_);
+  put("small", "before");
+  disk_->spoil(page_of("big", 0));
+  const auto before = store().statistics().txn;
+  auto begun = store().begin();
+  ASSERT_TRUE(begun) << say(begun);
+  auto& txn = *begun;
+  std::string seen(10, '?');
+  const auto inode = value(txn.view().inode(resolve("big").ino));
+  (void)txn.view().read(inode, 0,
+                        {reinterpret_cast<std::byte*>(seen.data()), seen.size()});  // and goes on regardless
+  auto small = value(txn.view().inode(resolve("small").ino));
+  ok(txn.write(small, 0, as_bytes(std::string_view("after!"))));
+  ok(txn.put_inode(small));
+  EXPECT_EQ(code_of(txn.commit()), "io");
+  EXPECT_EQ(store().statistics().txn, before);
+  EXPECT_EQ(get("small"), "before");
+  put("small", "after");
+  EXPECT_EQ(get("small"), "after");
+}
+
+// Without these two the store could publish nothing that another process would find.
+TEST_F(UnreadablePages, WithoutItsLiveMetaTheStoreFails) {
+  put("a", "1");
+  disk_->spoil(PageNo{store::kLiveMetaPage});
+  disk_->spoil(PageNo{store::kLiveMetaPage + 1});
+  (void)store().put("b", as_bytes(std::string_view("2")));
+  EXPECT_TRUE(store().read_only());
+  EXPECT_THAT(store().failure(), HasSubstr("cannot be read"));
+  EXPECT_EQ(code_of(store().checkpoint()), "io");
+  EXPECT_EQ(outcome_of_put("c", "3"), "read_only");
+  EXPECT_EQ(get("a"), "1");
+  EXPECT_EQ(code_of(store().close()), "io");
+  store_.reset();
+}
+
+TEST_F(UnreadablePages, WithoutItsLogTheStoreFails) {
+  put("a", "1");
+  const auto newest = [&] {
+    const auto first = store::decode_meta(disk_->base() + store::kLiveMetaPage * kPageSize).meta;
+    const auto second = store::decode_meta(disk_->base() + (store::kLiveMetaPage + 1) * kPageSize).meta;
+    return !second || (first && first->txn > second->txn) ? *first : *second;
+  }();
+  disk_->spoil(newest.space.log_end.segment + newest.space.log_end.offset / kPageSize);
+  EXPECT_EQ(outcome_of_put("b", "2"), "io");
+  EXPECT_TRUE(store().read_only());
+  EXPECT_EQ(code_of(store().checkpoint()), "io");
+  EXPECT_EQ(get("a"), "1");
+  EXPECT_EQ(outcome_of_get("b"), "not_found");
+  EXPECT_EQ(code_of(store().close()), "io");
+  store_.reset();
+}
+
+TEST_F(UnreadablePages, ADurableMetaThatCannotBeWrittenFailsTheSync) {
+  put("a", "1");
+  disk_->spoil(PageNo{store::kDurableMetaPage});
+  disk_->spoil(PageNo{store::kDurableMetaPage + 1});
+  EXPECT_EQ(code_of(store().checkpoint()), "io") << "msync(2) of memory succeeds, but it is not the file";
+  EXPECT_EQ(code_of(store().checkpoint()), "io");
+  EXPECT_TRUE(store().read_only());
+  EXPECT_EQ(code_of(store().close()), "io");
+  store_.reset();
+}
+
+// --- a file that somebody cuts off
+// -------------------------------------------------------------------------------
+
+class CutOff : public UnreadablePages, public ::testing::WithParamInterface<std::uint64_t> {};
+
+TEST_P(CutOff, ReadersGetErrorsAndTheStoreFails) {
+  check_at_end_ = false;
+  for (int i = 0; i < 40; ++i) put("f" + std::to_string(i), big_);
+  ok(store().checkpoint());
+  std::filesystem::resize_file(path(), GetParam());
+  std::size_t failed = 0;
+  for (int i = 0; i < 40; ++i) {
+    const auto text = store().get("f" + std::to_string(i));
+    if (text) {
+      EXPECT_EQ(*text, big_) << "f" << i;
+    } else {
+      ++failed;
+    }
+  }
+  EXPECT_GT(failed, 0U);
+  EXPECT_NE(outcome_of_put("new", big_ + big_), "ok");
+  EXPECT_TRUE(store().read_only());
+  EXPECT_THAT(store().failure(), HasSubstr("cut off"));
+  EXPECT_EQ(code_of(store().checkpoint()), "io");
+  EXPECT_EQ(outcome_of_put("more", "1"), "read_only");
+  EXPECT_THAT(events_, Contains(HasSubstr("cut off")));
+  EXPECT_EQ(std::filesystem::file_size(path()), GetParam()) << "growing hides what was lost";
+  EXPECT_EQ(code_of(store().close()), "io");
+  store_.reset();
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, CutOff, ::testing::Values(0, 1U << 20U, (1U << 20U) + 100));
+
+TEST_F(UnreadablePages, ASyncNoticesACutOffFile) {
+  check_at_end_ = false;
+  put("a", big_);
+  std::filesystem::resize_file(path(), std::filesystem::file_size(path()) - kPageSize);
+  EXPECT_EQ(code_of(store().checkpoint()), "io");
+  EXPECT_TRUE(store().read_only());
+  EXPECT_EQ(code_of(store().close()), "io");
+  store_.reset();
+}
+
+// --- the guard alone
+// ---------------------------------------------------------------------------------------------
+
+TEST(MapGuardTest, ADeadDiskCostsNoMappingsWithoutEnd) {
+  const std::uint64_t pages = MapGuard::kMaxSinglePages + 5000;
+  const int empty = ::memfd_create("empty", MFD_CLOEXEC);
+  const int file = ::memfd_create("file", MFD_CLOEXEC);  // as long as it should be: not cut off
+  ASSERT_EQ(::ftruncate(file, static_cast<off_t>(pages * kPageSize)), 0);
+  void* map = ::mmap(nullptr, pages * kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED, empty, 0);
+  ASSERT_NE(map, MAP_FAILED);
+  {
+    auto* base = static_cast<std::byte*>(map);
+    const MapGuard guard(base, pages * kPageSize, file, true);
+    EXPECT_FALSE(guard.lost(PageNo{0}, pages));
+    for (std::uint64_t page = 0; page < pages; page += 2) base[page * kPageSize] = std::byte{1};
+    EXPECT_TRUE(guard.lost(PageNo{0}, 1));
+    EXPECT_FALSE(guard.lost(PageNo{1}, 1));
+    for (std::uint64_t page = 1; page < pages; page += 2)
+      ASSERT_EQ(touch(base + page * kPageSize), std::byte{0});
+    for (std::uint64_t page = 0; page < pages; ++page) ASSERT_TRUE(guard.lost(PageNo{page}, 1)) << page;
+    EXPECT_GE(guard.lost_pages(), MapGuard::kMaxSinglePages);
+  }
+  ::munmap(map, pages * kPageSize);
+  ::close(empty);
+  ::close(file);
+}
+
+TEST(MapGuardDeathTest, OtherErrorsEndTheProcessAsBefore) {
+  const int empty = ::memfd_create("empty", MFD_CLOEXEC);
+  auto* guarded = static_cast<std::byte*>(::mmap(nullptr, kPageSize, PROT_READ, MAP_SHARED, empty, 0));
+  auto* other = static_cast<std::byte*>(::mmap(nullptr, kPageSize, PROT_READ, MAP_SHARED, empty, 0));
+  const MapGuard guard(guarded, kPageSize, empty, false);
+  EXPECT_EQ(touch(guarded), std::byte{0});
+  EXPECT_TRUE(guard.lost(PageNo{0}, 1));
+  EXPECT_EXIT((void)touch(other), ::testing::KilledBySignal(SIGBUS), "");
+  EXPECT_EXIT(::kill(::getpid(), SIGBUS), ::testing::KilledBySignal(SIGBUS), "");
+  ::close(empty);
+}
+
+}  // namespace
+}  // namespace lrufs::test

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+# ctest: timeout=600 serial
+"""The daemon in a memory cgroup of 128 MiB (version 1 or 2; the writers are outside of it) with a store of 4 GiB, under steady
+writes and reads of much more than that: the daemon is not killed, no error reaches a program, what is read is what was
+written. Throughput, the longest fsync and the memory's high-water mark are told, not bound.
+LRUFS_MEMORY_SECONDS is how long it writes (default 20; 120 with LRUFS_LONG=1)."""
+import sys; sys.dont_write_bytecode = True  # noqa: E702
+import contextlib
+import mmap
+import os
+import random
+import struct
+import time
+import _lib
+from _evict import content, mixed_size
+from _lib import GIB, KIB, MIB, Mount, check, equal, step
+
+SECONDS = float(os.environ.get("LRUFS_MEMORY_SECONDS", 120 if os.environ.get("LRUFS_LONG") == "1" else 20))
+LIMIT = 128 * MIB
+WRITERS = 2
+
+
+def put(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def get(path):
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
+class MemoryGroup:
+    """A cgroup with a limit; the test skips where none can be made."""
+
+    def __init__(self):
+        name = f"lrufs-test-{os.getpid()}"
+        self.v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+        self.dir = os.path.join("/sys/fs/cgroup" if self.v2 else "/sys/fs/cgroup/memory", name)
+        try:
+            if self.v2 and "memory" not in get("/sys/fs/cgroup/cgroup.subtree_control").split():
+                put("/sys/fs/cgroup/cgroup.subtree_control", "+memory")
+            os.mkdir(self.dir)
+            put(os.path.join(self.dir, "memory.max" if self.v2 else "memory.limit_in_bytes"), str(LIMIT))
+        except OSError as error:
+            _lib.skip(f"no memory cgroup: {error}")
+
+    def take(self, pid):
+        put(os.path.join(self.dir, "cgroup.procs"), str(pid))
+
+    def number(self, name):
+        return int(get(os.path.join(self.dir, name)))
+
+    def highest(self):
+        return self.number("memory.peak" if self.v2 else "memory.max_usage_in_bytes")
+
+    def kills(self):
+        lines = get(os.path.join(self.dir, "memory.events" if self.v2 else "memory.oom_control")).splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.split()[0] == "oom_kill")
+
+    def remove(self):
+        with contextlib.suppress(OSError):
+            os.rmdir(self.dir)
+
+
+def data_of(number, size):
+    part = content(number, min(size, MIB))
+    return (part * (size // len(part) + 1))[:size]
+
+
+def work(mount, number, until, result):
+    """Writes files, reads older ones, and syncs now and then; counts go to shared memory."""
+    rng = random.Random(number)
+    sizes, written, read, longest, n = {}, 0, 0, 0.0, 0
+    while time.monotonic() < until:
+        n += 1
+        size = mixed_size(rng, 4 * KIB, 16 * MIB)
+        _lib.write_file(mount.path(f"w{number}-{n}"), data_of(n, size))
+        sizes[n] = size
+        written += size
+        for _ in range(2):
+            old = rng.choice(list(sizes)) if rng.random() < 0.5 else max(1, n - rng.randrange(20))
+            with contextlib.suppress(FileNotFoundError):
+                data = _lib.read_file(mount.path(f"w{number}-{old}"))
+                check(data == data_of(old, sizes[old]), f"w{number}-{old}: expected what was written")
+                read += len(data)
+        if n % 50 == 0:
+            fd = os.open(mount.path(f"w{number}-{n}"), os.O_RDONLY)
+            start = time.monotonic()
+            os.fsync(fd)
+            longest = max(longest, time.monotonic() - start)
+            os.close(fd)
+    result[:32] = struct.pack("<QQdQ", written, read, longest, n)
+
+
+def test():
+    group = MemoryGroup()
+    try:
+        mount = Mount(size="4G")
+        mount.mount()
+        group.take(mount.pid)
+        start = time.monotonic()
+        shared = [mmap.mmap(-1, 4096) for _ in range(WRITERS)]
+        writers = [_lib.spawn_function(work, mount, number, start + SECONDS, shared[number]) for number in range(WRITERS)]
+        for writer in writers:
+            equal("exit status of a writer", 0, writer.wait(SECONDS * 4 + 120))
+        seconds = time.monotonic() - start
+        written, read, longest, files = zip(*(struct.unpack("<QQdQ", one[:32]) for one in shared))
+        check(_lib.alive(mount.pid), "the daemon is dead")
+        equal("kills for lack of memory", 0, group.kills())
+        print(f"   {sum(files)} files in {seconds:.0f} s: written {sum(written) / seconds / MIB:.0f} MiB/s, read "
+              f"{sum(read) / seconds / MIB:.0f} MiB/s, the longest fsync {max(longest):.2f} s")
+        print(f"   memory: at most {group.highest() / MIB:.0f} of {LIMIT / MIB:.0f} MiB, "
+              f"{mount.anonymous_memory() / MIB:.1f} MiB the daemon's own; the store has {_lib.disk_use(mount.store) / GIB:.1f} GiB")
+        check(sum(written) > 2 * LIMIT or SECONDS < 10, f"expected more written than fits the limit, saw {sum(written)} bytes")
+        mount.check()
+        step(f"{sum(written) / GIB:.1f} GiB through {LIMIT / MIB:.0f} MiB")
+    finally:
+        group.remove()
+
+
+if _lib.PLAIN:
+    _lib.skip("a plain directory has no daemon")
+_lib.need_root()
+_lib.main(test)
