@@ -263,6 +263,7 @@ class StoreImpl {
   int durable_slot_ GUARDED_BY(checkpoint_mutex_) = 0;
   std::atomic<std::uint64_t> durable_txn_{0};
   std::atomic<bool> failed_{false};
+  std::atomic<bool> eviction_is_due_{false};  // since the last commit: less than evict_start_ is left
   mutable Mutex failure_mutex_;
   std::string failure_ GUARDED_BY(failure_mutex_);
 
