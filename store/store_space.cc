@@ -32,7 +32,7 @@ bool StoreImpl::grow(std::uint64_t want) {
   const std::uint64_t possible = growable();
   if (possible == 0) return false;
   const std::uint64_t old = space_->grown();
-  std::uint64_t step = std::min(possible, std::max(want, std::clamp(old / 8, kMinGrowth, kMaxGrowth)));
+  std::uint64_t step = std::min(possible, std::max(want, std::clamp(old / 32, kMinGrowth, kMaxGrowth)));
   Status grown = ops->grow(fd, old * kPageSize, (old + step) * kPageSize);
   if (!grown && grown.error().code == Code::kNoSpace && step > want) {
     step = std::min(possible, want);
