@@ -52,8 +52,10 @@ Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, st
   return child;
 }
 
-// The file at `parts`, made with its parents if it is absent; the caller puts it.
-Result<Inode> open_for_writing(Transaction& txn, const std::vector<std::string_view>& parts) {
+// The file at `parts`, made with its parents if it is absent; the caller puts it. `used`: to be touched;
+// kNoIno for a new file, whose number is its place in the order.
+Result<Inode> open_for_writing(Transaction& txn, const std::vector<std::string_view>& parts, Ino& used) {
+  used = kNoIno;
   if (parts.empty()) return fail(Code::kIsDirectory);
   Ino at = kRootIno;
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -63,6 +65,7 @@ Result<Inode> open_for_writing(Transaction& txn, const std::vector<std::string_v
       if (last) {
         LRUFS_TRY_ASSIGN(const Inode file, txn.view().inode(entry->ino));
         if (!file.is_regular()) return fail(Code::kIsDirectory);
+        used = file.ino;
         return file;
       }
       if (entry->type != DT_DIR) return fail(Code::kNotDirectory);
@@ -205,10 +208,9 @@ Status Store::put(std::string_view key, Bytes value) {
   if (value.size() >= kStageThreshold) {
     LRUFS_TRY_ASSIGN(staged, stage(0, value));
   }
-  Ino ino = kNoIno;
+  Ino used = kNoIno;
   LRUFS_TRY(update([&](Transaction& txn) -> Status {
-    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts));
-    ino = inode.ino;
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
     // What a value of the same form covers is replaced where it is; the rest goes first.
     const bool same_form = ((inode.flags & Inode::kPaged) != 0U) == (value.size() > kMaxInline);
     if (inode.size > value.size() || !same_form) LRUFS_TRY(txn.truncate(inode, 0));
@@ -216,7 +218,7 @@ Status Store::put(std::string_view key, Bytes value) {
     inode.mtime = inode.ctime = now();
     return txn.put_inode(inode);
   }));
-  touch(ino);
+  if (used != kNoIno) touch(used);
   return {};
 }
 
@@ -257,15 +259,14 @@ Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
   if (data.size() >= kStageThreshold) {
     LRUFS_TRY_ASSIGN(staged, stage(offset, data));
   }
-  Ino ino = kNoIno;
+  Ino used = kNoIno;
   LRUFS_TRY(update([&](Transaction& txn) -> Status {
-    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts));
-    ino = inode.ino;
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
     LRUFS_TRY(txn.write(inode, offset, data, &staged));
     inode.mtime = inode.ctime = now();
     return txn.put_inode(inode);
   }));
-  touch(ino);
+  if (used != kNoIno) touch(used);
   return {};
 }
 

@@ -68,6 +68,13 @@ TEST_F(Facade, NothingGrowsWithoutCheckpoints) {
   EXPECT_EQ(store().statistics().checkpoints, 0U);
 }
 
+TEST_F(Facade, OnlyALaterUseIsATouch) {
+  put("f", "1");
+  EXPECT_EQ(store().statistics().pending_touches, 0U) << "its number is its place in the order";
+  put("f", "2");
+  EXPECT_EQ(store().statistics().pending_touches, 1U);
+}
+
 TEST_F(Facade, KeysThatCannotBe) {
   for (const std::string& key : {std::string("/a"), std::string("a/"), std::string("a//b"), std::string("."),
                                  std::string("a/.."), std::string("./a"), std::string("a\0b", 3)})
