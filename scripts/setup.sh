@@ -2,6 +2,7 @@
 # Install the Debian packages that lrufs needs. Does nothing, quickly, when all are there.
 #   scripts/setup.sh               to build and test
 #   scripts/setup.sh --build-only  to build and run
+#   scripts/setup.sh --bench       and the peers of scripts/bench_store.sh
 set -euo pipefail
 
 build=(
@@ -9,16 +10,18 @@ build=(
   libfuse3-dev fuse3 libspdlog-dev libfmt-dev libcli11-dev libxxhash-dev libexpected-dev nlohmann-json3-dev
 )
 tests=(
-  librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev liblmdb-dev
+  librapidcheck-dev libgtest-dev libgmock-dev
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
   rsync sqlite3 attr acl fio
 )
+bench=(liblmdb-dev librocksdb-dev persistent-cache-cpp-dev libboost-dev libleveldb-dev)
 
 case "${1:-}" in
   "") wanted=("${build[@]}" "${tests[@]}") ;;
   --build-only) wanted=("${build[@]}") ;;
-  -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *) echo "usage: $0 [--build-only]" >&2; exit 2 ;;
+  --bench) wanted=("${build[@]}" "${tests[@]}" "${bench[@]}") ;;
+  -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "usage: $0 [--build-only | --bench]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

@@ -147,12 +147,19 @@ Status split_leaf(PageWriter& writer, TreeRoot& root, Path& path, Bytes key, Byt
   Node::init(*new_page, PageKind::kLeaf, 0);
   Node right(*new_page);
   Node left(*leaf.page);
-  if (leaf.index == left.count() && on_right_edge(path, path.depth - 1)) {
+  // Ascending keys leave the old node full. An object's own records do not quite ascend: its inode is put
+  // after its content.
+  constexpr std::uint16_t kNearEnd = 2;
+  const bool ascending =
+      leaf.index > 0 && leaf.index + kNearEnd >= left.count() && on_right_edge(path, path.depth - 1);
+  if (ascending && leaf.index == left.count()) {
     right.insert_leaf(0, key, value);
   } else {
     const Page old = *leaf.page;
     const NodeView old_node(old);
-    const std::uint16_t cut = balanced_cut(old_node, leaf.index, kLeafCellHeader + key.size() + value.size());
+    const std::uint16_t cut =
+        ascending ? leaf.index
+                  : balanced_cut(old_node, leaf.index, kLeafCellHeader + key.size() + value.size());
     Node::init(*leaf.page, PageKind::kLeaf, 0);
     const bool new_is_left = leaf.index < cut;
     const auto old_cut = static_cast<std::uint16_t>(new_is_left ? cut - 1 : cut);

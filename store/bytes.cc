@@ -1,7 +1,11 @@
 #include "store/bytes.h"
 
-#define XXH_INLINE_ALL
+// The library picks AVX2 or AVX-512 where the processor has it; compiled in, it would be SSE2.
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>
+#else
 #include <xxhash.h>
+#endif
 
 namespace lrufs::store {
 

@@ -171,12 +171,7 @@ void StoreImpl::background() {
 
 void StoreImpl::wake_background() {
   if (!options.background) return;
-  bool wanted = touches.full();
-  if (!wanted) {
-    const MutexLock lock(writer_);
-    wanted = in_prospect() + orphan_pages_total_ < evict_start_;
-  }
-  if (!wanted) return;
+  if (!touches.full() && !eviction_is_due_.load(std::memory_order_relaxed)) return;
   const MutexLock lock(background_mutex_);
   if (evict_wanted_) return;
   evict_wanted_ = true;

@@ -200,19 +200,20 @@ void StoreImpl::tell_evicted(const std::vector<Evicted>& told) {
 
 Status StoreImpl::flush_touches(std::size_t limit) {
   constexpr std::size_t kPerTransaction = 64;
-  while (limit > 0) {
-    const std::vector<TouchBatch::Touch> batch = touches.oldest(std::min(limit, kPerTransaction));
-    if (batch.empty()) return {};
+  // By inode, so that those which share a leaf are written together.
+  std::vector<TouchBatch::Touch> batch = touches.oldest(limit);
+  std::sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return a.ino < b.ino; });
+  for (std::size_t from = 0; from < batch.size(); from += kPerTransaction) {
+    const std::size_t to = std::min(batch.size(), from + kPerTransaction);
     LRUFS_TRY(update(
         [&](Transaction& txn) -> Status {
-          for (const TouchBatch::Touch& touch : batch) {
-            if (const auto taken = touches.take(touch.ino)) LRUFS_TRY(state_of(txn).apply_touch(*taken));
+          for (std::size_t i = from; i < to; ++i) {
+            if (const auto taken = touches.take(batch[i].ino)) LRUFS_TRY(state_of(txn).apply_touch(*taken));
           }
           return {};
         },
         Store::Purpose::kDelete));
     touch_flushes_.fetch_add(1, std::memory_order_relaxed);
-    limit -= batch.size();
   }
   return {};
 }

@@ -19,14 +19,15 @@ std::size_t branch_cell_bytes(std::size_t key) { return kBranchHeader + key + kB
 }  // namespace
 
 int compare_keys(Bytes a, Bytes b) {
-  // Keys begin with eight bytes of inode number or sequence, which nearly always decide.
-  if (a.size() >= 8 && b.size() >= 8) {
-    const std::uint64_t x = load_be64(a.data());
-    const std::uint64_t y = load_be64(b.data());
+  // The first sixteen bytes nearly always decide: inode number or sequence, then kind and most of a cookie.
+  const std::size_t common = std::min(a.size(), b.size());
+  std::size_t at = 0;
+  for (; at < 16 && common - at >= 8; at += 8) {
+    const std::uint64_t x = load_be64(a.data() + at);
+    const std::uint64_t y = load_be64(b.data() + at);
     if (x != y) return x < y ? -1 : 1;
   }
-  const std::size_t common = std::min(a.size(), b.size());
-  const int order = common == 0 ? 0 : std::memcmp(a.data(), b.data(), common);
+  const int order = common == at ? 0 : std::memcmp(a.data() + at, b.data() + at, common - at);
   if (order != 0) return order;
   return a.size() == b.size() ? 0 : (a.size() < b.size() ? -1 : 1);
 }

@@ -1,7 +1,10 @@
 #include "store/store.h"
 
+#include <dirent.h>
+
 #include <algorithm>
 
+#include "store/bytes.h"
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -25,14 +28,15 @@ Result<std::vector<std::string_view>> split_path(std::string_view key) {
   return parts;
 }
 
+// Entries tell the type, so that only the last inode is read.
 Result<Inode> walk(const ReadView& view, const std::vector<std::string_view>& parts, std::size_t count) {
-  LRUFS_TRY_ASSIGN(Inode inode, view.inode(kRootIno));
+  Ino ino = kRootIno;
   for (std::size_t i = 0; i < count; ++i) {
-    if (!inode.is_directory()) return fail(Code::kNotDirectory);
-    LRUFS_TRY_ASSIGN(const DirEntry entry, view.lookup(inode.ino, parts[i]));
-    LRUFS_TRY_ASSIGN(inode, view.inode(entry.ino));
+    LRUFS_TRY_ASSIGN(const DirEntry entry, view.lookup(ino, parts[i]));
+    if (i + 1 < count && entry.type != DT_DIR) return fail(Code::kNotDirectory);
+    ino = entry.ino;
   }
-  return inode;
+  return view.inode(ino);
 }
 
 Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, std::uint32_t mode) {
@@ -48,28 +52,32 @@ Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, st
   return child;
 }
 
-// The file at `parts`, made with its parents if it is absent; the caller puts it.
-Result<Inode> open_for_writing(Transaction& txn, const std::vector<std::string_view>& parts) {
+// The file at `parts`, made with its parents if it is absent; the caller puts it. `used`: to be touched;
+// kNoIno for a new file, whose number is its place in the order.
+Result<Inode> open_for_writing(Transaction& txn, const std::vector<std::string_view>& parts, Ino& used) {
+  used = kNoIno;
   if (parts.empty()) return fail(Code::kIsDirectory);
-  LRUFS_TRY_ASSIGN(Inode dir, txn.view().inode(kRootIno));
+  Ino at = kRootIno;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (!dir.is_directory()) return fail(Code::kNotDirectory);
     const bool last = i + 1 == parts.size();
-    const auto entry = txn.view().lookup(dir.ino, parts[i]);
+    const auto entry = txn.view().lookup(at, parts[i]);
     if (entry) {
-      LRUFS_TRY_ASSIGN(Inode child, txn.view().inode(entry->ino));
       if (last) {
-        if (!child.is_regular()) return fail(Code::kIsDirectory);
-        return child;
+        LRUFS_TRY_ASSIGN(const Inode file, txn.view().inode(entry->ino));
+        if (!file.is_regular()) return fail(Code::kIsDirectory);
+        used = file.ino;
+        return file;
       }
-      dir = child;
+      if (entry->type != DT_DIR) return fail(Code::kNotDirectory);
+      at = entry->ino;
       continue;
     }
     if (entry.error().code != Code::kNotFound) return fail(entry.error());
-    LRUFS_TRY_ASSIGN(Inode child, make_child(txn, dir, parts[i], last ? 0100644 : 0040755));
+    LRUFS_TRY_ASSIGN(Inode dir, txn.view().inode(at));
+    LRUFS_TRY_ASSIGN(const Inode child, make_child(txn, dir, parts[i], last ? 0100644 : 0040755));
     if (last) return child;
     LRUFS_TRY(txn.put_inode(child));
-    dir = child;
+    at = child.ino;
   }
   return fail(Code::kInvalid);
 }
@@ -203,16 +211,17 @@ Status Store::put(std::string_view key, Bytes value) {
   if (value.size() >= kStageThreshold) {
     LRUFS_TRY_ASSIGN(staged, stage(0, value));
   }
-  Ino ino = kNoIno;
+  Ino used = kNoIno;
   LRUFS_TRY(update([&](Transaction& txn) -> Status {
-    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts));
-    ino = inode.ino;
-    if (inode.size > 0) LRUFS_TRY(txn.truncate(inode, 0));
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
+    // What a value of the same form covers is replaced where it is; the rest goes first.
+    const bool same_form = ((inode.flags & Inode::kPaged) != 0U) == (value.size() > kMaxInline);
+    if (inode.size > value.size() || !same_form) LRUFS_TRY(txn.truncate(inode, 0));
     LRUFS_TRY(txn.write(inode, 0, value, &staged));
     inode.mtime = inode.ctime = now();
     return txn.put_inode(inode);
   }));
-  touch(ino);
+  if (used != kNoIno) touch(used);
   return {};
 }
 
@@ -221,8 +230,16 @@ Result<std::string> Store::get(std::string_view key) {
   const Snapshot state = snapshot(Snapshot::Kind::kTransient);
   LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));
   if (inode.is_directory()) return fail(Code::kIsDirectory);
-  std::string value(inode.size, '\0');
-  LRUFS_TRY(state.view().read(inode, 0, {reinterpret_cast<std::byte*>(value.data()), value.size()}));
+  std::vector<Segment> segments;
+  LRUFS_TRY(state.view().map_content(inode, 0, inode.size, segments));
+  std::string value;
+  value.reserve(inode.size);
+  for (const Segment& segment : segments) {
+    if (segment.data == nullptr)
+      value.append(segment.length, '\0');
+    else
+      value.append(as_text({segment.data, segment.length}));
+  }
   touch(inode.ino);
   impl_->bytes_read_.fetch_add(value.size(), std::memory_order_relaxed);
   return value;
@@ -245,15 +262,14 @@ Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
   if (data.size() >= kStageThreshold) {
     LRUFS_TRY_ASSIGN(staged, stage(offset, data));
   }
-  Ino ino = kNoIno;
+  Ino used = kNoIno;
   LRUFS_TRY(update([&](Transaction& txn) -> Status {
-    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts));
-    ino = inode.ino;
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
     LRUFS_TRY(txn.write(inode, offset, data, &staged));
     inode.mtime = inode.ctime = now();
     return txn.put_inode(inode);
   }));
-  touch(ino);
+  if (used != kNoIno) touch(used);
   return {};
 }
 

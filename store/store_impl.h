@@ -268,6 +268,7 @@ class StoreImpl {
   std::atomic<bool> failed_{false};
   std::atomic<bool> stall_reported_{false};
   std::atomic<std::uint64_t> losses_told_{0};
+  std::atomic<bool> eviction_is_due_{false};  // since the last commit: less than evict_start_ is left
   mutable Mutex failure_mutex_;
   std::string failure_ GUARDED_BY(failure_mutex_);
   std::chrono::steady_clock::time_point losses_told_at_ GUARDED_BY(failure_mutex_);

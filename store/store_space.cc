@@ -35,7 +35,7 @@ bool StoreImpl::grow(std::uint64_t want) {
   const std::uint64_t old = space_->grown();
   // Growing a file that was cut off would hide that, and zeros would take the place of what was there.
   if (!not_cut_off()) return false;
-  std::uint64_t step = std::min(possible, std::max(want, std::clamp(old / 8, kMinGrowth, kMaxGrowth)));
+  std::uint64_t step = std::min(possible, std::max(want, std::clamp(old / 32, kMinGrowth, kMaxGrowth)));
   Status grown = ops->grow(fd, old * kPageSize, (old + step) * kPageSize);
   if (!grown && grown.error().code == Code::kNoSpace && step > want) {
     step = std::min(possible, want);

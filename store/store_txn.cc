@@ -196,6 +196,8 @@ Status StoreImpl::commit(Transaction::State& txn) {
   }
   if (!txn.freed.empty()) room_changed_.notify_all();
   dirty_ = true;
+  if (space_log_->wants_condensing(*space_)) condense();
+  eviction_is_due_.store(in_prospect() + orphan_pages_total_ < evict_start_, std::memory_order_relaxed);
   commits_.fetch_add(1, std::memory_order_relaxed);
   txn.active = false;
   writer_.unlock();

@@ -1,90 +1,126 @@
 #include "store/touch_batch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace lrufs::store {
 
-void TouchBatch::touch(Ino ino) {
-  const MutexLock lock(mutex_);
-  const std::uint64_t seq = next_seq_.fetch_add(1, std::memory_order_relaxed);
-  // The same file again and again needs no second entry.
-  if (!order_.empty() && order_.back().ino == ino) {
-    order_.back().seq = TouchSeq{seq};
+std::uint32_t TouchBatch::Shard::index_of(Ino ino) const {
+  if (buckets.empty()) return kNone;
+  std::uint32_t index = buckets[raw(ino) / kShards % buckets.size()];
+  while (index != kNone && entries[index].touch.ino != ino) index = entries[index].chain;
+  return index;
+}
+
+std::uint32_t TouchBatch::Shard::add(Ino ino) {
+  std::uint32_t index = unused;
+  if (index != kNone) {
+    unused = entries[index].chain;
   } else {
-    order_.push_back({TouchSeq{seq}, ino});
-  }
-  last_[raw(ino)] = seq;
-  if (order_.size() > 2 * kMax + 2 * last_.size()) {
-    std::deque<Touch> live;
-    for (const Touch& touch : order_) {
-      const auto found = last_.find(raw(touch.ino));
-      if (found != last_.end() && found->second == raw(touch.seq)) live.push_back(touch);
+    index = static_cast<std::uint32_t>(entries.size());
+    entries.emplace_back();
+    if (entries.size() > buckets.size()) {
+      buckets.assign(std::max<std::size_t>(buckets.size() * 2, 64), kNone);
+      // All others are in use: an unused one would have been taken.
+      for (std::uint32_t each = 0; each < index; ++each)
+        entries[each].chain = std::exchange(bucket_of(entries[each].touch.ino), each);
     }
-    order_.swap(live);
   }
+  entries[index].touch.ino = ino;
+  entries[index].chain = std::exchange(bucket_of(ino), index);
+  return index;
+}
+
+void TouchBatch::Shard::remove(std::uint32_t index) {
+  unlink(index);
+  std::uint32_t* at = &bucket_of(entries[index].touch.ino);
+  while (*at != index) at = &entries[*at].chain;
+  *at = entries[index].chain;
+  entries[index].chain = std::exchange(unused, index);
+}
+
+void TouchBatch::Shard::unlink(std::uint32_t index) {
+  const Entry& entry = entries[index];
+  (entry.older == kNone ? oldest : entries[entry.older].newer) = entry.newer;
+  (entry.newer == kNone ? newest : entries[entry.newer].older) = entry.older;
+}
+
+void TouchBatch::Shard::link_before(std::uint32_t index, std::uint32_t newer) {
+  std::uint32_t& above = newer == kNone ? newest : entries[newer].older;
+  entries[index].newer = newer;
+  entries[index].older = above;
+  (above == kNone ? oldest : entries[above].newer) = index;
+  above = index;
+}
+
+void TouchBatch::touch(Ino ino) {
+  Shard& shard = shard_of(ino);
+  const MutexLock lock(shard.mutex);
+  std::uint32_t index = shard.index_of(ino);
+  if (index == kNone) {
+    index = shard.add(ino);
+    size_.fetch_add(1, std::memory_order_relaxed);
+    shard.link_before(index, kNone);
+  } else if (index != shard.newest) {
+    shard.unlink(index);
+    shard.link_before(index, kNone);
+  }
+  shard.entries[index].touch.seq = TouchSeq{next_seq_.fetch_add(1, std::memory_order_relaxed)};
 }
 
 std::optional<TouchSeq> TouchBatch::find(Ino ino) const {
-  const MutexLock lock(mutex_);
-  const auto found = last_.find(raw(ino));
-  if (found == last_.end()) return std::nullopt;
-  return TouchSeq{found->second};
+  const Shard& shard = shard_of(ino);
+  const MutexLock lock(shard.mutex);
+  const std::uint32_t index = shard.index_of(ino);
+  if (index == kNone) return std::nullopt;
+  return shard.entries[index].touch.seq;
 }
 
-void TouchBatch::drop_stale_front() {
-  while (!order_.empty()) {
-    const auto found = last_.find(raw(order_.front().ino));
-    if (found != last_.end() && found->second == raw(order_.front().seq)) return;
-    order_.pop_front();
+std::optional<TouchBatch::Touch> TouchBatch::oldest() const {
+  std::optional<Touch> oldest;
+  for (const Shard& shard : shards_) {
+    const MutexLock lock(shard.mutex);
+    if (shard.oldest == kNone) continue;
+    const Touch& touch = shard.entries[shard.oldest].touch;
+    if (!oldest || touch.seq < oldest->seq) oldest = touch;
   }
+  return oldest;
 }
 
-std::optional<TouchBatch::Touch> TouchBatch::oldest() {
-  const MutexLock lock(mutex_);
-  drop_stale_front();
-  if (order_.empty()) return std::nullopt;
-  return order_.front();
-}
-
-std::vector<TouchBatch::Touch> TouchBatch::oldest(std::size_t limit) {
-  const MutexLock lock(mutex_);
-  drop_stale_front();
+std::vector<TouchBatch::Touch> TouchBatch::oldest(std::size_t limit) const {
   std::vector<Touch> touches;
-  for (const Touch& touch : order_) {
-    if (touches.size() == limit) break;
-    const auto found = last_.find(raw(touch.ino));
-    if (found != last_.end() && found->second == raw(touch.seq)) touches.push_back(touch);
+  for (const Shard& shard : shards_) {
+    const MutexLock lock(shard.mutex);
+    std::size_t count = 0;
+    for (std::uint32_t at = shard.oldest; at != kNone && count < limit; at = shard.entries[at].newer, ++count)
+      touches.push_back(shard.entries[at].touch);
   }
+  std::sort(touches.begin(), touches.end(), [](const Touch& a, const Touch& b) { return a.seq < b.seq; });
+  touches.resize(std::min(limit, touches.size()));
   return touches;
 }
 
 std::optional<TouchBatch::Touch> TouchBatch::take(Ino ino) {
-  const MutexLock lock(mutex_);
-  const auto found = last_.find(raw(ino));
-  if (found == last_.end()) return std::nullopt;
-  const Touch touch{TouchSeq{found->second}, ino};
-  last_.erase(found);
+  Shard& shard = shard_of(ino);
+  const MutexLock lock(shard.mutex);
+  const std::uint32_t index = shard.index_of(ino);
+  if (index == kNone) return std::nullopt;
+  const Touch touch = shard.entries[index].touch;
+  shard.remove(index);
+  size_.fetch_sub(1, std::memory_order_relaxed);
   return touch;
 }
 
 void TouchBatch::restore(const Touch& touch) {
-  const MutexLock lock(mutex_);
-  if (!last_.emplace(raw(touch.ino), raw(touch.seq)).second) return;
-  // Its place is by its number: others, used before it, may never have been taken. Its stale entry may still
-  // be there.
-  const auto at = std::lower_bound(order_.begin(), order_.end(), touch.seq,
-                                   [](const Touch& entry, TouchSeq seq) { return entry.seq < seq; });
-  if (at == order_.end() || at->seq != touch.seq) order_.insert(at, touch);
-}
-
-void TouchBatch::forget(Ino ino) {
-  const MutexLock lock(mutex_);
-  last_.erase(raw(ino));
-}
-
-std::size_t TouchBatch::size() const {
-  const MutexLock lock(mutex_);
-  return last_.size();
+  Shard& shard = shard_of(touch.ino);
+  const MutexLock lock(shard.mutex);
+  if (shard.index_of(touch.ino) != kNone) return;
+  const std::uint32_t index = shard.add(touch.ino);
+  size_.fetch_add(1, std::memory_order_relaxed);
+  shard.entries[index].touch.seq = touch.seq;
+  std::uint32_t newer = shard.oldest;
+  while (newer != kNone && shard.entries[newer].touch.seq < touch.seq) newer = shard.entries[newer].newer;
+  shard.link_before(index, newer);
 }
 
 }  // namespace lrufs::store

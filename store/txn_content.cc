@@ -188,13 +188,16 @@ Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, Staged
   const std::uint64_t end = offset + data.size();
   s.changed = true;
   if ((inode.flags & Inode::kPaged) == 0U && end <= kMaxInline) {
-    LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::content(inode.ino)));
-    std::array<std::byte, kMaxInline> content{};
-    const std::size_t old_length = old ? std::min(old->size(), kMaxInline) : 0;
-    if (old_length > 0) std::memcpy(content.data(), old->data(), old_length);
-    std::memcpy(content.data() + offset, data.data(), data.size());
-    LRUFS_TRY(tree_put(s, s.roots.names, Key::content(inode.ino),
-                       {content.data(), std::max<std::size_t>(old_length, end)}));
+    std::array<std::byte, kMaxInline> content;
+    if (offset > 0 || end < inode.size) {
+      LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::content(inode.ino)));
+      const std::size_t old_length = old ? std::min(old->size(), kMaxInline) : 0;
+      content.fill(std::byte{0});
+      if (old_length > 0) std::memcpy(content.data(), old->data(), old_length);
+      std::memcpy(content.data() + offset, data.data(), data.size());
+      data = {content.data(), std::max<std::size_t>(old_length, end)};
+    }
+    LRUFS_TRY(tree_put(s, s.roots.names, Key::content(inode.ino), data));
   } else {
     if ((inode.flags & Inode::kPaged) == 0U) LRUFS_TRY(s.leave_inline(inode));
     if (staged != nullptr && staged->empty()) staged = nullptr;
@@ -202,7 +205,7 @@ Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, Staged
     if (staged != nullptr) s.staged_used.push_back(staged);
   }
   if (end > inode.size) s.set_size(inode, end);
-  s.store->bytes_written_.fetch_add(data.size(), std::memory_order_relaxed);
+  s.store->bytes_written_.fetch_add(end - offset, std::memory_order_relaxed);
   return {};
 }
 

@@ -124,6 +124,17 @@ TEST_F(BTree, AscendingKeysFillTheirPages) {
   EXPECT_EQ(pages_.in_use(), 0U);
 }
 
+// As a store does for each new file: the content first, then the inode, whose key is before it.
+TEST_F(BTree, ObjectsThatAscendFillTheirPages) {
+  for (std::uint64_t i = 0; i < 2000; ++i) {
+    put(be64(i) + "3", std::string(100, 'v'));
+    put(be64(i) + "0", std::string(40, 'i'));
+  }
+  const TreeCheck tree(pages_.pager(), root_);
+  EXPECT_GT(static_cast<double>(tree.used_bytes()) / static_cast<double>(tree.page_count() * 4064), 0.92);
+  commit();
+}
+
 TEST_F(BTree, DescendingKeys) {
   for (std::uint64_t i = 20000; i > 0; --i) put(be64(i), std::string(i % 60, 'v'));
   commit();

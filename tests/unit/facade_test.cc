@@ -44,6 +44,37 @@ TEST_F(Facade, PutAndGet) {
   EXPECT_EQ(resolve("a").nlink, 1U);
 }
 
+TEST_F(Facade, PutReplacesAnyFormByAnyForm) {
+  Random random;
+  SCOPED_TRACE(random.hint());
+  std::string old;
+  for (const std::size_t size : {10, 1001, 1002, 4096, 4096, 5000, 9000, 4097, 1001, 100'000, 65'536, 999, 0,
+                                 300'000, 1002, 20, 30, 30}) {
+    const std::string value = old.size() == size ? std::string(size, 'x') : random.text(size);
+    put("f", value);
+    EXPECT_TRUE(get("f") == value) << old.size() << " to " << size;
+    EXPECT_EQ(resolve("f").pages, size <= 1001 ? 0 : (size + 4095) / 4096) << old.size() << " to " << size;
+    old = value;
+  }
+  EXPECT_EQ(store().statistics().content_bytes, 30U);
+}
+
+// The log of free space would otherwise take some 100 bytes a transaction.
+TEST_F(Facade, NothingGrowsWithoutCheckpoints) {
+  options_.sync = store::Options::Sync::kUnmount;
+  reopen();
+  for (int i = 0; i < 60'000; ++i) put("f" + std::to_string(i % 2000), std::to_string(i));
+  EXPECT_LT(store().statistics().used_bytes, 3U << 20U);
+  EXPECT_EQ(store().statistics().checkpoints, 0U);
+}
+
+TEST_F(Facade, OnlyALaterUseIsATouch) {
+  put("f", "1");
+  EXPECT_EQ(store().statistics().pending_touches, 0U) << "its number is its place in the order";
+  put("f", "2");
+  EXPECT_EQ(store().statistics().pending_touches, 1U);
+}
+
 TEST_F(Facade, KeysThatCannotBe) {
   for (const std::string& key : {std::string("/a"), std::string("a/"), std::string("a//b"), std::string("."),
                                  std::string("a/.."), std::string("./a"), std::string("a\0b", 3)})
