@@ -16,11 +16,11 @@ void StoreImpl::condense() {
 
 Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
   if (!internal) sync_calls_.fetch_add(1, std::memory_order_relaxed);
-  if (!clean && durable_txn_.load() >= raw(wanted)) return {};
+  if (!clean && durable_txn_.load() >= raw(wanted) && !must_record_damage()) return {};
   if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
   const MutexLock lock(checkpoint_mutex_);
   // Whoever held the lock before may have done it for us: many callers, one checkpoint.
-  if (!clean && durable_txn_.load() >= raw(wanted)) return {};
+  if (!clean && durable_txn_.load() >= raw(wanted) && !must_record_damage()) return {};
   return run_checkpoint(clean);
 }
 
@@ -33,10 +33,11 @@ Status StoreImpl::run_checkpoint(bool clean) {
       const MutexLock failure_lock(failure_mutex_);
       return fail(Code::kIo, failure_);
     }
-    if (!dirty_ && !clean) return {};
+    if (!dirty_ && !clean && !must_record_damage()) return {};
     if (space_log_->wants_condensing(*space_)) condense();
     meta = current_;
     meta.clean = clean;
+    meta.damaged = damaged_.load();
     space_->begin_checkpoint();
     dirty_ = false;
   }
@@ -72,6 +73,7 @@ Status StoreImpl::run_checkpoint(bool clean) {
   }
   durable_ = meta;
   durable_slot_ = slot;
+  damage_is_durable_.store(meta.damaged);
   {
     const MutexLock lock(writer_);
     space_->end_checkpoint(true);

@@ -67,6 +67,7 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
       const std::unique_ptr<Volume> volume,
       Volume::open(mount_options.store, store_options, {.read_only = store_options.read_only},
                    [&notifier](const std::vector<store::Evicted>& evicted) { notifier.removed(evicted); }));
+  mount_options.read_only = volume->store().read_only();  // as a damaged store is
   const auto ended = serve(mount_options, *volume, notifier, on_ready);
   volume->forget_all();  // the kernel holds nothing any more
   const Status closed = volume->close();
