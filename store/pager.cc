@@ -8,7 +8,6 @@ namespace lrufs::store {
 
 Pager::Pager(std::byte* base, std::uint64_t pages)
     : base_(base),
-      pages_(pages),
       memory_((pages + 63) / 64 * 8),
       verified_(static_cast<std::atomic<std::uint64_t>*>(memory_.data())) {}
 

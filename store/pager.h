@@ -56,7 +56,6 @@ class Pager {
  private:
   [[nodiscard]] Result<const Page*> fetch_unverified(PageNo page, TxnId birth) const;
   std::byte* base_;
-  std::uint64_t pages_;
   std::atomic<std::uint64_t> limit_{0};
   LazyMemory memory_;
   std::atomic<std::uint64_t>* verified_;  // a bit a page, in memory_
