@@ -335,7 +335,7 @@ Status StoreImpl::close() {
   closed_ = true;
   stop_background();
   Status result;
-  if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load() && space_ != nullptr) {
+  if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load()) {
     if (touches.size() > 0) result = flush_touches(TouchBatch::kMax * 4);
     bool unclean = false;
     {

@@ -5,6 +5,7 @@ it is forced; `lrufs check` names what is hurt, and --repair keeps the rest."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
 import errno
 import os
+import re
 import _lib
 from _lib import LRUFS, Mount, check, equal, raises, run
 
@@ -28,6 +29,7 @@ def test():
         os.mkdir(mount.path(f"d{folder}"))
         for number in range(40):
             _lib.write_file(mount.path(f"d{folder}/f{number}"), f"content {folder} {number} ".encode() * 20)
+    _lib.write_file(mount.path("large"), os.urandom(8 << 20))
     mount.umount()
     sound = _lib.read_file(mount.store)
 
@@ -71,17 +73,32 @@ def test():
     raises("what was hurt", errno.ENOENT, os.stat, mount.path("d3/f7"))
     equal("what was not", b"content 6 1 " * 20, _lib.read_file(mount.path("d6/f1")))
     kept = sum(len(files) for _, _, files in os.walk(mount.dir))
-    check(250 <= kept < 322, f"most of 322 files, saw {kept}")
+    check(250 <= kept < 323, f"most of 323 files, saw {kept}")
     _lib.write_file(mount.path("d6/new"), b"writable again")
     mount.umount()
     mount.check()
 
     _lib.step("a store that is cut off can be read")
     with open(mount.store, "wb") as file:
-        file.write(sound[:50 * 4096])
+        file.write(sound[:len(sound) // 2])
+    needed = int(re.search(r"needs (\d+)", run(60, LRUFS, "check", mount.store, ok=(1,)))[1])
+    with open(mount.store, "wb") as file:
+        file.write(sound[:needed - 4096])  # without the last page that is in use
     mount.mount()
+    check(len(os.listdir(mount.dir)) == 9, "the root is readable")
     raises("a write", errno.EROFS, _lib.write_file, mount.path("new"), b"x")
     mount.umount()
+    run(60, LRUFS, "check", "--repair", mount.store)
+    mount.mount()
+    _lib.write_file(mount.path("new"), b"x")
+    mount.umount()
+    mount.check()
+
+    _lib.step("without its root a store is not mounted")
+    with open(mount.store, "wb") as file:
+        file.write(sound[:20 * 4096])
+    said = run(60, LRUFS, "mount", mount.store, mount.dir, ok=(1,))
+    check("lrufs check --repair" in said and not mount.mounted(), f"what to do, saw {said}")
 
 
 if _lib.PLAIN:
