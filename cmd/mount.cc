@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@
 namespace lrufs::cmd {
 namespace {
 
+using fs::fuse::MountOptions;
 using fs::fuse::RunOptions;
 using store::Code;
 using store::fail;
@@ -45,6 +47,7 @@ struct Arguments {
   std::string log_level;
   std::vector<std::string> options;  // of -o
   bool from_checkpoint = false;
+  bool force = false;
   bool foreground = false;
 };
 
@@ -61,6 +64,7 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
   const std::string name = word.substr(0, equals);
   if (equals == std::string::npos) {
     if (name == "from_checkpoint") return arguments.from_checkpoint = true;
+    if (name == "force") return arguments.force = true;
     if (name == "nonempty") return rules.allow_nonempty = true;
     return false;
   }
@@ -82,11 +86,12 @@ Status take_options(Arguments& arguments, Plan& plan) {
       if (take_own_word(arguments, plan.rules, word)) continue;
       LRUFS_TRY_ASSIGN(const auto use, fs::fuse::apply_mount_word(plan.run.mount, word));
       if (use == fs::fuse::WordUse::kUnknown) {
-        return fail(Code::kInvalid,
-                    "-o " + word +
-                        " is not known. lrufs takes size=, sync=, recency=, max_files=, log=, "
-                        "log_level=, from_checkpoint and nonempty; the rest are the options of mount(8) and "
-                        "fuse(8), such as allow_other or ro");
+        return fail(
+            Code::kInvalid,
+            "-o " + word +
+                " is not known. lrufs takes size=, sync=, recency=, max_files=, log=, "
+                "log_level=, from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
+                "fuse(8), such as allow_other or ro");
       }
     }
   }
@@ -125,6 +130,7 @@ Result<Plan> make_plan(Arguments arguments) {
   store.read_only = mount.read_only;
   store.create = !mount.read_only;
   store.from_checkpoint = arguments.from_checkpoint;
+  store.force = arguments.force;
   store.bound_given = !arguments.size.empty();
   if (store.bound_given) {
     LRUFS_TRY_ASSIGN(store.bound, parse_size("--size", arguments.size));
@@ -188,7 +194,8 @@ Status check_all(const Plan& plan) {
 }
 
 // What a program would see now.
-Status see_mount(const std::string& mount_point) {
+Status see_mount(const MountOptions& mount) {
+  const std::string& mount_point = mount.mount_point;
   if (descriptor_of(mount_point) >= 0) return {};  // mount(8) knows where it is
   struct statfs file_system {};
   struct stat root {};
@@ -199,6 +206,13 @@ Status see_mount(const std::string& mount_point) {
   }
   if (file_system.f_type != FUSE_SUPER_MAGIC) {
     return fail(Code::kIo, "the daemon runs, but nothing is mounted at " + shown(mount_point));
+  }
+  if ((file_system.f_flags & ST_RDONLY) != 0 && !mount.read_only) {
+    std::fprintf(
+        stderr,
+        "lrufs: the store %s is damaged, so it is mounted read-only. To keep what is whole: unmount, then "
+        "lrufs check --repair %s. To write it all the same: mount with --force\n",
+        shown(mount.store).c_str(), shown(mount.store).c_str());
   }
   return {};
 }
@@ -239,7 +253,7 @@ int run_in_background(const Plan& plan) {
     guard.undo();
     return report(about_store(plan.run.mount.store, ready.error()));
   }
-  if (const Status seen = see_mount(plan.run.mount.mount_point); !seen) return report(seen.error());
+  if (const Status seen = see_mount(plan.run.mount); !seen) return report(seen.error());
   return kOk;
 }
 
@@ -283,13 +297,16 @@ Verb add_mount(CLI::App& program) {
   app->add_option("-o", arguments->options,
                   "Options of mount(8) and fuse(8), such as allow_other, ro,\n"
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
-                  "max_files=, log=, log_level=, from_checkpoint")
+                  "max_files=, log=, log_level=, from_checkpoint, force")
       ->type_name("OPT[,OPT...]")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app->add_flag("--from-checkpoint", arguments->from_checkpoint,
                 "Open the last checkpoint, as after a power cut\n"
                 "(for restored snapshots of a disk)");
+  app->add_flag("--force", arguments->force,
+                "Write a store although it is damaged (without it such a\n"
+                "store is mounted read-only; see lrufs check --repair)");
   app->add_flag("-f,--foreground", arguments->foreground, "Stay in the foreground (^C unmounts)");
   app->add_option("--log", arguments->log,
                   "Where the log goes (default: stderr in the foreground,\nelse syslog)")

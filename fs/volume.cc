@@ -148,6 +148,7 @@ Result<std::unique_ptr<Volume>> Volume::open(const std::string& path, store::Opt
     if (self->on_removed) self->on_removed(evicted);
   };
   LRUFS_TRY_ASSIGN(impl->store, store::Store::open(path, std::move(store_options)));
+  impl->options.read_only = impl->store->read_only();  // a damaged store is
   impl->reclaimer = std::make_unique<Reclaimer>(*impl->store);
   return std::unique_ptr<Volume>(new Volume(std::move(impl)));
 }

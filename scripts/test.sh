@@ -5,24 +5,26 @@
 # Stages: tsan     ThreadSanitizer: concurrency tests, on a smaller budget
 #         asan     AddressSanitizer and UBSan: unit, model, fault, format and concurrency tests (with the built-in faults)
 #         clang    clang's thread safety analysis: libraries and program, no tests
+#         fuzz     each target of tests/fuzz for LRUFS_FUZZ_SECONDS (default 180), from its corpus in tests/fuzz/corpus
 #         release  everything but the tests labelled long
 #
 # Without options: tsan and release. That is what continuous integration runs.
 #   --fast       the release stage alone
 #   --sanitize   asan and clang as well
-#   --long       all stages, the sanitizers on the full budget, the tests labelled long, and more rounds of the random ones
+#   --long       all stages, the sanitizers on the full budget, fuzzing, the tests labelled long, and more rounds of
+#                the random ones; 10,000 damages
 # Other arguments go to ctest in the release stage, as in: scripts/test.sh --fast -L unit
 # LRUFS_JOBS is the number of tests that run at a time (default 2).
 set -euo pipefail
 
-run_asan=0 run_tsan=1 run_clang=0 scale=${LRUFS_TEST_SCALE:-0.2}
+run_asan=0 run_tsan=1 run_clang=0 run_fuzz=0 scale=${LRUFS_TEST_SCALE:-0.2}
 select=(-LE '^long$')
 arguments=()
 for argument in "$@"; do
   case "$argument" in
     --fast) run_tsan=0 ;;
     --sanitize) run_asan=1 run_clang=1 ;;
-    --long) run_asan=1 run_clang=1 scale=1 select=(); export LRUFS_LONG=1 ;;
+    --long) run_asan=1 run_clang=1 run_fuzz=1 scale=1 select=(); export LRUFS_LONG=1 LRUFS_TEST_DAMAGES=10000 ;;
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     *) arguments+=("$argument") ;;
   esac
@@ -87,6 +89,20 @@ fi
 if (( run_clang )); then
   stage clang
   build clang
+fi
+
+if (( run_fuzz )); then
+  stage fuzz
+  targets=(tests/fuzz/*.cc)
+  targets=("${targets[@]##*/}")
+  targets=("${targets[@]%.cc}")
+  build fuzz -- "${targets[@]/#/fuzz_}"
+  for target in "${targets[@]}"; do
+    # What is found on the way stays in build/; an input that fails is kept there, too, and named.
+    mkdir -p "build/fuzz/corpus/$target"
+    "build/fuzz/tests/fuzz/$target" -max_total_time="${LRUFS_FUZZ_SECONDS:-180}" -timeout=60 -rss_limit_mb=4096 \
+      -verbosity=0 -print_final_stats=1 -artifact_prefix="build/fuzz/$target-" "build/fuzz/corpus/$target" "tests/fuzz/corpus/$target"
+  done
 fi
 
 stage release

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "store/bytes.h"
+#include "store/damage_mark.h"
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -36,8 +37,11 @@ class Checker {
         reached_(store.pager->limit(), false) {}
 
   void run() {
+    for (const std::string& damage : store_.open_damage_) found(damage);
+    in_names_ = true;
     walk(meta_.roots.names, [this](Bytes key, Bytes value) { name_record(key, value); });
     finish_object();
+    in_names_ = false;
     walk(meta_.roots.recency, [this](Bytes key, Bytes value) { recency_record(key, value); });
     walk(meta_.roots.expiry, [](Bytes, Bytes) {});
     walk(meta_.roots.spare, [](Bytes, Bytes) {});
@@ -58,6 +62,34 @@ class Checker {
       if (auto path = view_.path_of(ino)) finding.path = *path;
     }
     report_.findings.push_back(std::move(finding));
+  }
+
+  // About the object that an entry of the current directory names; its inode may be lost.
+  void found_below(std::string message, const DirEntry& entry) {
+    const std::size_t before = report_.findings.size();
+    found(std::move(message), entry.ino, page_);
+    if (report_.findings.size() == before) return;
+    const auto dir = view_.path_of(object_.ino);
+    if (dir) report_.findings.back().path = (*dir == "/" ? "" : *dir) + "/" + std::string(entry.name);
+  }
+
+  // A page of a tree is lost, and with it all keys in [low, high).
+  void lost(const std::string& what, PageNo page, const std::vector<std::byte>& low,
+            const std::vector<std::byte>& high) {
+    is_whole_ = false;
+    if (!in_names_) return found(what, kNoIno, page);
+    const auto owner = [](Bytes key) {
+      std::array<std::byte, 8> first{};
+      std::copy_n(key.begin(), std::min<std::size_t>(key.size(), 8), first.begin());
+      return load_be64(first.data());
+    };
+    const std::uint64_t from = std::max(owner(low), raw(kRootIno));
+    // A bound of eight bytes or less leaves nothing of its own owner below it.
+    const std::uint64_t to = high.empty() ? 0 : std::max(owner(high) - (high.size() <= 8 ? 1 : 0), from);
+    if (from == to) return found(what + ": it holds records of this object", Ino{from}, page);
+    found(what + ": it holds records of the inodes from " + std::to_string(from) +
+              (to == 0 ? " on" : " to " + std::to_string(to)),
+          kNoIno, page);
   }
 
   bool reach(PageNo page, std::uint64_t count, Ino owner, const char* what) {
@@ -85,16 +117,14 @@ class Checker {
   void walk_page(PageNo number, TxnId birth, int level, const std::vector<std::byte>& low,
                  const std::vector<std::byte>& high, const Record& record) {
     const auto page = store_.pager->fetch(number, birth);
-    if (!page) {
-      found(describe(page.error()), kNoIno, number);
-      return;
-    }
+    if (!page) return lost(describe(page.error()), number, low, high);
     const NodeView node(**page);
-    if (level >= 0 && node.level() != level) {
-      found("a tree page is at the wrong level", kNoIno, number);
+    if (level >= 0 && node.level() != level)
+      return lost("a tree page is at the wrong level", number, low, high);
+    if (!reach(number, 1, kNoIno, "a tree page")) {
+      is_whole_ = false;
       return;
     }
-    if (!reach(number, 1, kNoIno, "a tree page")) return;
     ++report_.tree_pages;
     if (node.is_leaf()) {
       if (node.count() == 0 && level >= 0) found("a leaf is empty", kNoIno, number);
@@ -176,7 +206,9 @@ class Checker {
 
   void check_name(Ino ino, Ino parent, Cookie cookie) {
     const auto entry = view_.entry_at(parent, cookie);
-    if (!entry || entry->ino != ino)
+    if (!entry && entry.error().code == Code::kCorrupt)
+      found("a name of the object is lost", ino, page_);
+    else if (!entry || entry->ino != ino)
       found("the entry that names the object is missing in its directory", ino, page_);
   }
 
@@ -187,7 +219,7 @@ class Checker {
     if (value.front() != kXattrPaged || !paged)
       return found("an xattr's record is damaged", object_.ino, page_);
     for (const PageRun& run : paged->runs) {
-      reach(run.first, run.count, object_.ino, "an xattr's page");
+      if (reach(run.first, run.count, object_.ino, "an xattr's page")) read_content(run, 0);
       object_.pages += run.count;
       report_.content_pages += run.count;
     }
@@ -203,7 +235,25 @@ class Checker {
     object_.extent_end = extent->end();
     object_.pages += extent->count;
     report_.content_pages += extent->count;
-    reach(extent->page, extent->count, object_.ino, "content");
+    if (!reach(extent->page, extent->count, object_.ino, "content")) return;
+    const bool has_end = object_.inode && extent->end() == pages_for(object_.inode->size);
+    const std::uint64_t tail = has_end ? object_.inode->size % kPageSize : 0;
+    read_content({extent->page, extent->count}, tail == 0 ? 0 : kPageSize - tail);
+  }
+
+  // Through the file rather than the map, so that a page that the disk cannot give is an error. The last
+  // `zeros` bytes must be so.
+  void read_content(PageRun run, std::uint64_t zeros) {
+    while (run.count > 0) {
+      const std::uint64_t pages = std::min(run.count, kReadPages);
+      buffer_.resize(pages * kPageSize);
+      if (const Status read = store_.ops->read(store_.fd, raw(run.first) * kPageSize, buffer_); !read)
+        return found("content cannot be read: " + describe(read.error()), object_.ino, run.first);
+      run = {run.first + pages, run.count - pages};
+    }
+    const auto is_zero = [](std::byte b) { return b == std::byte{0}; };
+    if (!std::all_of(buffer_.end() - static_cast<long>(zeros), buffer_.end(), is_zero))
+      found("there are bytes behind the end of the file", object_.ino, PageNo{raw(run.first) - 1});
   }
 
   void entry(Bytes suffix, Bytes value) {
@@ -218,17 +268,17 @@ class Checker {
             object_.ino, page_);
     const auto child = view_.inode(entry->ino);
     if (!child)
-      return found("the entry \"" + std::string(entry->name) + "\" names an inode that does not exist",
-                   object_.ino, page_);
-    if (((child->mode >> 12U) & 017U) != entry->type)
-      found("the entry \"" + std::string(entry->name) + "\" tells the wrong type", object_.ino, page_);
+      return found_below(child.error().code == Code::kCorrupt
+                             ? "the object is lost: " + describe(child.error())
+                             : "the name is of an inode that does not exist",
+                         *entry);
+    if (((child->mode >> 12U) & 017U) != entry->type) found_below("the entry tells the wrong type", *entry);
     if (child->is_directory()) ++object_.subdirectories;
     const bool is_first = child->parent == object_.ino && child->cookie == cookie;
     if (!is_first) {
       const auto link =
           tree_get(*store_.pager, meta_.roots.names, Key::link(entry->ino, object_.ino, cookie));
-      if (!link || !*link)
-        found("the entry \"" + std::string(entry->name) + "\" is not known to its inode", entry->ino, page_);
+      if (!link || !*link) found_below("the entry is not known to its inode", *entry);
     }
   }
 
@@ -281,6 +331,7 @@ class Checker {
     const auto parts = split_recency_key(key);
     if (!parts) return found("a key of the LRU order is damaged", kNoIno, page_);
     const auto inode = view_.inode(parts->ino);
+    if (!inode && inode.error().code == Code::kCorrupt) return;  // its page was found to be damaged
     if (!inode) return found("the LRU order names an inode that does not exist", parts->ino, page_);
     if ((inode->flags & Inode::kListed) == 0U || inode->touched != parts->seq)
       found("the LRU order names an object at a place that is not its own", parts->ino, page_);
@@ -288,6 +339,7 @@ class Checker {
   }
 
   void counters() {
+    if (!is_whole_) return;  // what is lost was not counted
     const Counters& counters = meta_.counters;
     const auto compare = [&](std::uint64_t counted, std::uint64_t told, const char* what) {
       if (counted != told)
@@ -302,6 +354,7 @@ class Checker {
   }
 
   void space() {
+    if (!store_.space_known_) return;  // opening it has found that
     const auto own = SpaceLog::pages_of(*store_.pager, meta_.space);
     if (!own) return found(describe(own.error()));
     for (const PageRun& run : *own) {
@@ -311,7 +364,7 @@ class Checker {
     for (std::uint64_t page = 0; page < reached_.size(); ++page) {
       const bool used = space_.is_used(PageNo{page});
       if (used) ++report_.used_pages;
-      if (page < kHeaderPages || used == reached_[page]) continue;
+      if (page < kHeaderPages || used == reached_[page] || (used && !is_whole_)) continue;
       found(used ? "a page is marked as used, but nothing uses it" : "a page in use is marked as free",
             kNoIno, PageNo{page});
     }
@@ -329,9 +382,22 @@ class Checker {
   PageNo page_ = kNoPage;  // where the current record lies
   ObjectSeen object_;
   std::uint64_t content_bytes_ = 0;
+  bool in_names_ = false;
+  bool is_whole_ = true;  // all tree pages could be read
+  static constexpr std::uint64_t kReadPages = 256;
+  std::vector<std::byte> buffer_;
 };
 
 }  // namespace
+
+CheckReport check_store(StoreImpl& store, std::size_t max_findings) {
+  CheckReport report;
+  report.opened_from = store.opened_from;
+  report.marked = store.damaged_.load() && store.open_damage_.empty();
+  const MutexLock lock(store.writer_);
+  Checker(store, store.current_, *store.space_, report, max_findings).run();
+  return report;
+}
 
 Result<CheckReport> check_file(const std::string& path, const CheckOptions& options) {
   Options open_options;
@@ -343,13 +409,10 @@ Result<CheckReport> check_file(const std::string& path, const CheckOptions& opti
   open_options.name_hash_mask = options.name_hash_mask;
   StoreImpl store(path, open_options);
   LRUFS_TRY(store.open());
-  CheckReport report;
-  report.opened_from = store.opened_from;
-  {
-    const MutexLock lock(store.writer_);
-    Checker(store, store.current_, *store.space_, report, options.max_findings).run();
-  }
+  CheckReport report = check_store(store, options.max_findings);
   LRUFS_TRY(store.close());
+  if (options.mark && !report.clean() && !report.marked)
+    report.marked = mark_damaged(path, true, options.file_ops).has_value();
   return report;
 }
 

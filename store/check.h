@@ -1,7 +1,10 @@
-// The full check: reads every page that a state reaches and compares everything with everything: checksums,
-// births and order of the trees, entries against inodes, counts against what is counted, extents against each
-// other, the LRU order against the objects, and the free-space map against what is really in use. Changes
-// nothing.
+// The full check: reads every page that a state reaches, content included, and compares everything with
+// everything: checksums, births and order of the trees, entries against inodes, counts against what is
+// counted, extents against each other, the LRU order against the objects, and the free-space map against what
+// is really in use. Changes nothing but, if asked to, the mark of a damaged store.
+//
+// A finding names what is hurt: the page, the inode, and the path where it is still known. Content has no
+// checksum: only that it can be read is checked, and that nothing lies behind a file's end.
 //
 // Time grows with the number of objects (a few µs each); memory with the size of the file (a bit a page).
 #pragma once
@@ -28,6 +31,7 @@ struct CheckReport {
   std::vector<CheckFinding> findings;
   std::uint64_t suppressed = 0;  // findings beyond CheckOptions::max_findings
   std::string opened_from;       // as Statistics::opened_from
+  bool marked = false;           // the store says of itself that it is damaged
   std::uint64_t files = 0;
   std::uint64_t directories = 0;
   std::uint64_t orphans = 0;
@@ -42,10 +46,14 @@ struct CheckReport {
 struct CheckOptions {
   bool from_checkpoint = false;  // the state of the last checkpoint
   std::size_t max_findings = 1000;
+  bool mark = false;  // if something is found, marks the store as damaged, if it can be written
   std::shared_ptr<FileOps> file_ops;
   std::uint64_t name_hash_mask = ~0ULL;  // for tests only: as in Options
 };
 
+class StoreImpl;
+// Checks a store that this process has open, and to which nobody writes.
+CheckReport check_store(StoreImpl& store, std::size_t max_findings = CheckOptions().max_findings);
 // Checks a store that nobody has open for writing. An error (kBusy, kNotAStore, kCorrupt: not even the metas
 // can be read, …) means that no check was made.
 Result<CheckReport> check_file(const std::string& path, const CheckOptions& options = {});

@@ -24,11 +24,14 @@ void StoreImpl::condense() {
 Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
   if (!internal) sync_calls_.fetch_add(1, std::memory_order_relaxed);
   tell_losses();
-  if (!clean && durable_txn_.load() >= raw(wanted) && !failed_.load()) return {};
+  const auto is_done = [&] {
+    return !clean && durable_txn_.load() >= raw(wanted) && !failed_.load() && !must_record_damage();
+  };
+  if (is_done()) return {};
   if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
   const MutexLock lock(checkpoint_mutex_);
   // Whoever held the lock before may have done it for us: many callers, one checkpoint.
-  if (!clean && durable_txn_.load() >= raw(wanted) && !failed_.load()) return {};
+  if (is_done()) return {};
   return run_checkpoint(clean);
 }
 
@@ -42,7 +45,7 @@ Status StoreImpl::run_checkpoint(bool clean) {
       const MutexLock failure_lock(failure_mutex_);
       return fail(Code::kIo, failure_);
     }
-    if (!dirty_ && !clean) return {};
+    if (!dirty_ && !clean && !must_record_damage()) return {};
     // Not once a page was lost: it takes pages without asking which they are. The log may go on.
     if (losses == 0 && space_log_->wants_condensing(*space_)) {
       condense();
@@ -54,6 +57,7 @@ Status StoreImpl::run_checkpoint(bool clean) {
     }
     meta = current_;
     meta.clean = clean;
+    meta.damaged = damaged_.load();
     space_->begin_checkpoint();
     dirty_ = false;
   }
@@ -93,6 +97,7 @@ Status StoreImpl::run_checkpoint(bool clean) {
     return give_up(unreadable(PageNo{offset / kPageSize}).value());
   durable_ = meta;
   durable_slot_ = slot;
+  damage_is_durable_.store(meta.damaged);
   {
     const MutexLock lock(writer_);
     space_->end_checkpoint(true);

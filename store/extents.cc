@@ -4,12 +4,19 @@
 
 namespace lrufs::store {
 
+Status check_run(const Pager& pager, PageRun run) {
+  const std::uint64_t limit = pager.limit();
+  if (raw(run.first) >= kHeaderPages && run.count <= limit && raw(run.first) <= limit - run.count) return {};
+  return fail(Code::kCorrupt, "content lies outside of the store, at page " + std::to_string(raw(run.first)));
+}
+
 Result<std::optional<Extent>> ExtentCursor::current() {
   if (!cursor_.valid() || !is_record_of(cursor_.key(), ino_, Kind::kExtent)) return std::nullopt;
   if (cursor_.key().size() != kKeyPrefix + 8)
     return fail(Code::kCorrupt, "an extent's key is damaged, inode " + std::to_string(raw(ino_)));
   LRUFS_TRY_ASSIGN(const Extent extent,
                    decode_extent(load_be64(cursor_.key().data() + kKeyPrefix), cursor_.value()));
+  LRUFS_TRY(check_run(*pager_, {extent.page, extent.count}));
   return extent;
 }
 

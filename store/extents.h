@@ -8,9 +8,13 @@
 
 namespace lrufs::store {
 
+// kCorrupt unless the pages can hold content: within the file, and behind its header.
+Status check_run(const Pager& pager, PageRun run);
+
 class ExtentCursor {
  public:
-  ExtentCursor(const Pager& pager, const TreeRoot& names, Ino ino) : cursor_(pager, names), ino_(ino) {}
+  ExtentCursor(const Pager& pager, const TreeRoot& names, Ino ino)
+      : pager_(&pager), cursor_(pager, names), ino_(ino) {}
 
   // The first extent that ends after `file_page`: it covers that page, or lies behind it; nullopt if there is
   // none.
@@ -19,6 +23,7 @@ class ExtentCursor {
 
  private:
   Result<std::optional<Extent>> current();
+  const Pager* pager_;
   Cursor cursor_;
   Ino ino_;
 };

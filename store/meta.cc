@@ -12,6 +12,9 @@ namespace {
 
 constexpr std::array<char, 8> kMagic = {'l', 'r', 'u', 'f', 's', '\r', '\n', '\x1a'};
 
+constexpr std::uint64_t kClean = 1;
+constexpr std::uint64_t kDamagedFlag = 2;
+
 // The layout of the first 512 bytes; docs/format.md and tests/format pin it.
 struct RawRoot {
   std::uint64_t page;
@@ -42,7 +45,7 @@ struct RawMeta {
   std::uint64_t inode;               // 232
   std::uint64_t durable_txn;         // 240
   std::uint64_t durable_session;     // 248
-  std::uint64_t flags;               // 256: 1 = clean
+  std::uint64_t flags;               // 256: 1 = clean, 2 = damaged
   std::uint64_t grown_pages;         // 264
   std::uint64_t orphan_directories;  // 272
   std::uint64_t reserved[28];        // 280: zeros
@@ -85,7 +88,7 @@ void encode_meta(const Meta& meta, std::byte* page) {
   image.inode = meta.inode;
   image.durable_txn = raw(meta.durable_txn);
   image.durable_session = meta.durable_session;
-  image.flags = meta.clean ? 1 : 0;
+  image.flags = (meta.clean ? kClean : 0) | (meta.damaged ? kDamagedFlag : 0);
   image.grown_pages = meta.grown_pages;
   image.checksum = hash64({reinterpret_cast<const std::byte*>(&image), kMetaBytes - 8});
   std::memcpy(page, &image, kMetaBytes - 8);
@@ -100,8 +103,10 @@ DecodedMeta decode_meta(const std::byte* page) {
   if (std::all_of(page, page + kMetaBytes, [](std::byte b) { return b == std::byte{0}; }))
     return {std::nullopt, MetaFault::kEmpty};
   if (!std::equal(kMagic.begin(), kMagic.end(), image.magic)) return {std::nullopt, MetaFault::kForeign};
-  if (image.checksum != hash64({page, kMetaBytes - 8})) return {std::nullopt, MetaFault::kDamaged};
-  if (image.format_version > kFormatVersion) return {std::nullopt, MetaFault::kNewer};
+  const bool is_newer = image.format_version > kFormatVersion;
+  if (image.checksum != hash64({page, kMetaBytes - 8}))
+    return {std::nullopt, is_newer ? MetaFault::kPerhapsNewer : MetaFault::kDamaged};
+  if (is_newer) return {std::nullopt, MetaFault::kNewer};
   if (image.page_size != kPageSize || image.format_version == 0) return {std::nullopt, MetaFault::kDamaged};
   Meta meta;
   std::copy(std::begin(image.uuid), std::end(image.uuid), meta.uuid.begin());
@@ -128,40 +133,83 @@ DecodedMeta decode_meta(const std::byte* page) {
   meta.inode = image.inode;
   meta.durable_txn = TxnId{image.durable_txn};
   meta.durable_session = image.durable_session;
-  meta.clean = (image.flags & 1U) != 0;
+  meta.clean = (image.flags & kClean) != 0;
+  meta.damaged = (image.flags & kDamagedFlag) != 0;
   meta.grown_pages = image.grown_pages;
   return {meta, MetaFault::kNone};
 }
 
+namespace {
+
+using Metas = std::array<DecodedMeta, 4>;
+
+// The newest durable meta, or nothing.
+std::optional<int> newest_durable(const Metas& metas) {
+  std::optional<int> newest;
+  for (int slot = 0; slot < 2; ++slot) {
+    const auto& meta = metas[static_cast<std::size_t>(slot)].meta;
+    if (!meta) continue;
+    const Meta* best = newest ? &*metas[static_cast<std::size_t>(*newest)].meta : nullptr;
+    // close() may write the state that a checkpoint wrote just before, once more, as clean.
+    if (best == nullptr || meta->txn > best->txn || (meta->txn == best->txn && meta->clean)) newest = slot;
+  }
+  return newest;
+}
+
+// Is it certain that the chosen durable meta is the newest that was written? Metas are written in turn, so
+// the other one is its predecessor; and each live meta names the durable one that was current.
+void doubt(MetaChoice& choice, const Metas& metas) {
+  const Meta& durable = choice.durable;
+  bool confirmed = choice.live.has_value();
+  for (std::size_t slot = 2; slot < 4; ++slot) {
+    const auto& live = metas[slot].meta;
+    if (!live || live->uuid != durable.uuid) continue;
+    if (live->durable_txn > durable.txn) {
+      choice.damage = "the meta of the last checkpoint is lost";
+      return;
+    }
+    confirmed = confirmed || live->txn <= durable.txn;
+  }
+  if (confirmed) return;
+  const DecodedMeta& other = metas[static_cast<std::size_t>(1 - choice.durable_slot)];
+  if (other.fault == MetaFault::kEmpty) {
+    // Never written, or cleared since it could not be synced, or lost.
+    choice.doubtful = durable.durable_txn != TxnId{0};
+  } else if (!other.meta || (other.meta->txn != durable.durable_txn && other.meta->txn != durable.txn)) {
+    choice.damage = "one durable meta is damaged, and the other one may be older than the last checkpoint";
+  }
+}
+
+}  // namespace
+
 Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& identity,
                                const std::array<std::uint8_t, 16>& boot_id, bool from_checkpoint) {
-  std::array<DecodedMeta, 4> metas;
+  Metas metas;
   for (std::size_t i = 0; i < metas.size(); ++i) metas[i] = decode_meta(header + i * kPageSize);
-  const auto any = [&](MetaFault fault, std::size_t from, std::size_t to) {
-    return std::any_of(metas.begin() + static_cast<long>(from), metas.begin() + static_cast<long>(to),
+  const auto any = [&](MetaFault fault) {
+    return std::any_of(metas.begin(), metas.end(),
                        [&](const DecodedMeta& meta) { return meta.fault == fault; });
   };
-  if (any(MetaFault::kNewer, 0, 4))
+  const auto newest = newest_durable(metas);
+  if (any(MetaFault::kNewer) || (!newest && any(MetaFault::kPerhapsNewer)))
     return fail(Code::kNewerFormat,
                 "the store was written in a newer format than this version of lrufs knows (" +
                     std::to_string(kFormatVersion) + "): use a newer lrufs");
   MetaChoice choice;
-  bool found = false;
-  for (int slot = 0; slot < 2; ++slot) {
-    const auto& candidate = metas[static_cast<std::size_t>(slot)].meta;
-    // close() may write the state that a checkpoint wrote just before, once more, as clean.
-    if (candidate && (!found || candidate->txn > choice.durable.txn ||
-                      (candidate->txn == choice.durable.txn && candidate->clean))) {
-      choice.durable = *candidate;
-      choice.durable_slot = slot;
-      found = true;
-    }
-  }
-  if (!found) {
-    if (any(MetaFault::kDamaged, 0, 4))
-      return fail(Code::kCorrupt, "both durable metas of the store are damaged");
-    if (any(MetaFault::kForeign, 0, 4)) return fail(Code::kNotAStore, "the file is not an lrufs store");
-    return fail(Code::kNotFound);
+  if (newest) {
+    choice.durable = *metas[static_cast<std::size_t>(*newest)].meta;
+    choice.durable_slot = *newest;
+  } else {
+    const bool hurt = any(MetaFault::kDamaged) || metas[2].meta || metas[3].meta;
+    if (!hurt && any(MetaFault::kForeign)) return fail(Code::kNotAStore, "the file is not an lrufs store");
+    if (!hurt) return fail(Code::kNotFound);
+    const auto& live = metas[2].meta && (!metas[3].meta || metas[2].meta->txn > metas[3].meta->txn)
+                           ? metas[2].meta
+                           : metas[3].meta;
+    if (!live || from_checkpoint) return fail(Code::kCorrupt, "both durable metas of the store are damaged");
+    choice.durable = *live;
+    choice.durable_slot = 1;  // the next checkpoint writes slot 0
+    choice.damage = "both durable metas are damaged; a live meta is used, whose pages may be missing";
   }
   choice.highest = choice.durable.txn;
   for (std::size_t slot = 2; slot < 4; ++slot) {
@@ -169,15 +217,17 @@ Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& iden
     if (!live || live->uuid != choice.durable.uuid) continue;
     choice.highest = std::max(choice.highest, live->txn);
     // A live meta speaks of pages that may exist in the page cache only. It is believed if that cache must
-    // still be there: same boot, same file, and it continues the newest durable state.
+    // still be there: same boot, same file, and it continues the newest durable state (or the one that was
+    // lost since).
     const Meta& durable = choice.durable;
     const bool same_cache =
         live->boot_id == boot_id && live->device == identity.device && live->inode == identity.inode;
     const bool continues = (live->durable_txn == durable.txn && live->durable_session == durable.session) ||
-                           live->session == durable.session;
+                           live->session == durable.session || live->durable_txn > durable.txn;
     if (from_checkpoint || !same_cache || !continues || live->txn <= durable.txn) continue;
     if (!choice.live || live->txn > choice.live->txn) choice.live = *live;
   }
+  if (newest) doubt(choice, metas);
   return choice;
 }
 

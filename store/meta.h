@@ -66,10 +66,20 @@ struct Meta {
   std::uint64_t durable_session = 0;
   // Durable metas.
   bool clean = false;  // written by close(): nothing was published after it
+  // All metas: damage of the store's structures was seen. The store is opened read-only from then on, unless
+  // Options::force says otherwise, until it is repaired.
+  bool damaged = false;
 };
 
 void encode_meta(const Meta& meta, std::byte* page);  // kMetaBytes; the checksum last
-enum class MetaFault : std::uint8_t { kNone, kEmpty /* zeros */, kForeign, kNewer, kDamaged };
+enum class MetaFault : std::uint8_t {
+  kNone,
+  kEmpty,  // zeros
+  kForeign,
+  kNewer,         // of a later format: whole, but for the version
+  kPerhapsNewer,  // fails its checksum and names a later format, which may use another one: that, or damaged
+  kDamaged
+};
 struct DecodedMeta {
   std::optional<Meta> meta;
   MetaFault fault = MetaFault::kNone;
@@ -83,6 +93,11 @@ struct MetaChoice {
   std::optional<Meta>
       live;          // believed, as far as the metas alone can tell; its pages are still to be verified
   TxnId highest{0};  // of all metas that could be read
+  // What is wrong with the metas, if that casts doubt on the choice: the newest checkpoint is lost, so the
+  // state is an older one, of whose pages some may have been used again. Empty: nothing.
+  std::string damage;
+  // The newest checkpoint may have been lost, and no meta tells: the state counts if all its pages are whole.
+  bool doubtful = false;
 };
 // `header`: the first four pages. kNotAStore, kNewerFormat, kCorrupt; kNotFound: all zeros, a store that was
 // never finished. `identity` and `boot_id` are the file's and the kernel's of now.

@@ -25,6 +25,7 @@ Result<const Page*> Pager::fetch_unverified(PageNo page, TxnId birth) const {
   const auto damaged = [&](const char* what) {
     if (raw(page) < pages_ && lost(page)) return unreadable(page);
     corrupt_.fetch_add(1, std::memory_order_relaxed);
+    if (on_damage_) on_damage_(page, what);
     return fail(Code::kCorrupt, "page " + std::to_string(raw(page)) + " " + what);
   };
   if (raw(page) < kHeaderPages || raw(page) >= limit()) return damaged("lies outside of the store");

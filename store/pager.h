@@ -7,6 +7,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "store/error.h"
@@ -62,6 +64,9 @@ class Pager {
 
   void set_verified(PageNo page) const;    // written by this process
   void clear_verified(PageNo page) const;  // its space is used for something else
+  // Told of each failed check, by the thread that made it, which may hold any lock. Set before others use it.
+  using OnDamage = std::function<void(PageNo, const char* what)>;
+  void set_on_damage(OnDamage on_damage) { on_damage_ = std::move(on_damage); }
   [[nodiscard]] std::uint64_t corrupt_pages() const { return corrupt_.load(std::memory_order_relaxed); }
 
  private:
@@ -73,6 +78,7 @@ class Pager {
   LazyMemory memory_;
   std::atomic<std::uint64_t>* verified_;  // a bit a page, in memory_
   mutable std::atomic<std::uint64_t> corrupt_{0};
+  OnDamage on_damage_;
 };
 
 // The page operations of one transaction; implemented over the allocator. Not thread-safe.

@@ -13,12 +13,6 @@ namespace {
 
 constexpr int kMaxPathDepth = 4096;
 
-Status check_run(const Pager& pager, PageNo first, std::uint64_t count) {
-  if (raw(first) + count > pager.limit())
-    return fail(Code::kCorrupt, "content lies outside of the store, at page " + std::to_string(raw(first)));
-  return {};
-}
-
 void append_segment(std::vector<Segment>& out, const std::byte* data, std::uint64_t length) {
   if (length == 0) return;
   if (!out.empty()) {
@@ -126,7 +120,6 @@ Result<std::uint64_t> ReadView::map_content(const Inode& inode, std::uint64_t of
       at = stop;
       continue;
     }
-    LRUFS_TRY(check_run(*pager_, extent->page, extent->count));
     const std::uint64_t stop = std::min(extent->end() * kPageSize, end);
     const PageNo first = extent->page + (at - extent_start) / kPageSize;
     if (pager_->lost(first, pages_for(stop) - at / kPageSize)) return unreadable(first);
@@ -198,7 +191,7 @@ Result<std::string> ReadView::xattr(Ino ino, std::string_view name) const {
   LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(value->subspan(1)));
   std::string text;
   for (const PageRun& run : paged.runs) {
-    LRUFS_TRY(check_run(*pager_, run.first, run.count));
+    LRUFS_TRY(check_run(*pager_, run));
     text.append(reinterpret_cast<const char*>(pager_->bytes(run.first)), run.count * kPageSize);
     if (pager_->lost(run.first, run.count)) return unreadable(run.first);
   }

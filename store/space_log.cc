@@ -78,7 +78,7 @@ void SpaceLog::start_segment(Pager& pager, PageRun run) {
 }
 
 Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoots& roots,
-                                             const Apply& apply) {
+                                             const Bounds& bounds, const Apply& apply) {
   Image image;
   for (PageNo page = roots.directory; page != kNoPage;) {
     if (!within(pager, page, 1) ||
@@ -101,20 +101,29 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
   }
   if (roots.log == kNoPage) return image;
   LogPosition at{roots.log, 0};
-  std::uint64_t last_txn = 0;  // they only grow: a smaller one is a leftover of what the page held before
+  // Numbers only grow: another one is a leftover of what the page held before.
+  std::uint64_t last_txn = 0;
+  std::uint64_t segment_pages = 0;
   for (;;) {
-    if (!within(pager, at.segment, 1) || image.segments.size() > pager.limit())
-      return damaged("log", at.segment);
+    if (!within(pager, at.segment, 1)) return damaged("log", at.segment);
     SegmentHeader segment;
     std::memcpy(&segment, pager.bytes(at.segment), sizeof segment);
     if (segment.magic != kSegmentMagic || segment.first_page != raw(at.segment) ||
         segment.checksum != segment_checksum(segment) || !within(pager, at.segment, segment.pages) ||
         segment.pages == 0)
       return damaged("log", at.segment);
+    segment_pages += segment.pages;
+    if (segment_pages > pager.limit()) return damaged("log", at.segment);  // it jumps in a circle
     image.segments.push_back({at.segment, segment.pages});
     at.offset = sizeof segment;
     bool jumped = false;
-    while (at != roots.log_end) {
+    for (;;) {
+      if (at == bounds.older_end) {
+        // All up to here is of the older state, and all that follows is not.
+        if (last_txn > raw(bounds.older)) return damaged("log", at.segment);
+        last_txn = raw(bounds.older) + 1;
+      }
+      if (at == roots.log_end) break;
       const std::byte* record = pager.bytes(at.segment) + at.offset;
       const std::size_t left =
           segment.pages * kPageSize - std::min<std::size_t>(at.offset, segment.pages * kPageSize);
@@ -123,7 +132,7 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
       if (left < sizeof header || header.entries > (left - sizeof header) / 8 ||
           header.checksum != hash64({record + 8, sizeof header - 8 + header.entries * std::size_t{8}}))
         return damaged("log", at.segment);
-      if (header.txn < last_txn) return damaged("log", at.segment);
+      if (header.txn < last_txn || header.txn > raw(bounds.last)) return damaged("log", at.segment);
       last_txn = header.txn;
       if (header.kind == kJump && header.entries == 1) {
         at.segment = PageNo{load_le<std::uint64_t>(record + sizeof header)};
@@ -148,9 +157,11 @@ Result<SpaceLog::Image> SpaceLog::read_image(const Pager& pager, const SpaceRoot
   }
 }
 
-Status SpaceLog::load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt) {
+Status SpaceLog::load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt,
+                      const Bounds& bounds) {
   // The condensed bits come first, then the log's changes: two passes over the image.
-  LRUFS_TRY_ASSIGN(Image base, read_image(*pager_, SpaceRoots{roots.directory, kNoPage, {}}, nullptr));
+  LRUFS_TRY_ASSIGN(Image base,
+                   read_image(*pager_, SpaceRoots{roots.directory, kNoPage, {}}, bounds, nullptr));
   // A store whose bound was lowered names pages that it cannot have any more: in the end none of them may be
   // in use.
   const std::uint64_t reach = map.chunk_count() * SpaceMap::kChunkPages;
@@ -168,7 +179,7 @@ Status SpaceLog::load(const SpaceRoots& roots, SpaceMap& map, bool durable_state
     }
     durable_state ? map.load_durable(i, words) : map.load_used(i, words);
   }
-  LRUFS_TRY_ASSIGN(Image image, read_image(*pager_, roots, [&](SpaceChange change) -> Status {
+  LRUFS_TRY_ASSIGN(Image image, read_image(*pager_, roots, bounds, [&](SpaceChange change) -> Status {
                      const std::uint64_t end = raw(change.run.first) + change.run.count;
                      if (end > reach) {
                        const std::uint64_t count = std::min(change.run.count, end - reach);
@@ -193,7 +204,7 @@ Status SpaceLog::load(const SpaceRoots& roots, SpaceMap& map, bool durable_state
 }
 
 Result<std::vector<PageRun>> SpaceLog::pages_of(const Pager& pager, const SpaceRoots& roots) {
-  LRUFS_TRY_ASSIGN(const Image image, read_image(pager, roots, nullptr));
+  LRUFS_TRY_ASSIGN(const Image image, read_image(pager, roots, Bounds(), nullptr));
   std::vector<PageRun> pages = image.segments;
   for (const PageNo page : image.directory) pages.push_back({page, 1});
   for (const Chunk& chunk : image.chunks) {
@@ -294,6 +305,7 @@ Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
   for (std::uint64_t i = 0; i < directory_pages; ++i) directory.push_back(take_page());
   const PageRun segment = map.take_run(kSegmentPages);
   map.publish(segment);
+  for (std::uint64_t i = 0; i < segment.count; ++i) pager_->clear_verified(segment.first + i);
   for (bool again = true; again;) {
     again = false;
     for (std::uint64_t i = 0; i < map.chunk_count(); ++i) {

@@ -35,8 +35,17 @@ class SpaceLog {
   explicit SpaceLog(Pager& pager) : pager_(&pager) {}
 
   // Reads a state's free space into the map's used bits (or its durable bits). With `adopt` this log
-  // continues there. kCorrupt.
-  Status load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt);
+  // continues there. The records must fit `bounds`: one of another time is what a lost write leaves.
+  // kCorrupt.
+  struct Bounds {
+    TxnId last{~0ULL};      // the state's transaction: no record is newer
+    LogPosition older_end;  // if the log has this place, the records before it belong to an older state
+    TxnId older{0};         // the older state's transaction
+  };
+  Status load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt, const Bounds& bounds);
+  Status load(const SpaceRoots& roots, SpaceMap& map, bool durable_state, bool adopt) {
+    return load(roots, map, durable_state, adopt, Bounds());
+  }
   // All pages that hold the map and the log of a state; for the check.
   static Result<std::vector<PageRun>> pages_of(const Pager& pager, const SpaceRoots& roots);
 
@@ -75,7 +84,8 @@ class SpaceLog {
     std::uint64_t bytes = 0;
   };
   using Apply = std::function<Status(const SpaceChange&)>;
-  static Result<Image> read_image(const Pager& pager, const SpaceRoots& roots, const Apply& apply);
+  static Result<Image> read_image(const Pager& pager, const SpaceRoots& roots, const Bounds& bounds,
+                                  const Apply& apply);
   static void start_segment(Pager& pager, PageRun run);
 
   Pager* pager_;

@@ -28,6 +28,7 @@ struct Statistics {
   std::uint64_t oldest_reader_lag = 0;  // in transactions
   std::uint64_t max_files = 0;
   bool read_only = false;
+  bool damaged = false;     // damage was seen, now or by an earlier mount or check
   std::string uuid;         // of the store, 32 hex digits
   std::string opened_from;  // "new", "live" (after SIGKILL), "clean", "checkpoint" (after a power cut)
   std::uint64_t open_microseconds = 0;  // what opening took, from open(2) of the file on

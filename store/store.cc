@@ -340,6 +340,7 @@ Statistics StoreImpl::statistics() {
   s.oldest_reader_lag = raw(readers.latest()) - raw(readers.oldest());
   s.max_files = options.max_files;
   s.read_only = options.read_only || failed_.load();
+  s.damaged = damaged_.load();
   s.opened_from = opened_from;
   s.open_microseconds = open_us;
   s.commits = commits_.load();

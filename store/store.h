@@ -41,9 +41,13 @@ struct Options {
   Sync sync =
       Sync::kInterval;  // kAlways: update() returns after a checkpoint; kUnmount: close() and sync() only
   std::chrono::milliseconds sync_interval{5000};
-  std::uint64_t max_files = 0;   // objects but directories; 0 = no limit
-  bool create = true;            // make the store if the file does not exist or is empty
-  bool read_only = false;        // no lock on the file's content is broken, nothing is written
+  std::uint64_t max_files = 0;  // objects but directories; 0 = no limit
+  bool create = true;           // make the store if the file does not exist or is empty
+  bool read_only = false;       // no lock on the file's content is broken, nothing is written
+  bool exclusive = false;       // with read_only: nobody else may have it open, nor open it
+  // A store that is damaged, or was seen to be (Statistics::damaged), is opened read-only unless this is set.
+  // Even then if its free space is not known.
+  bool force = false;
   bool from_checkpoint = false;  // ignore the live metas: open as after a power cut
   bool background = true;  // run the checkpoint and eviction threads; false: tests drive the steps themselves
 
@@ -91,7 +95,8 @@ class Snapshot {
 class Store {
  public:
   // Errors: kBusy (in use), kNotAStore, kNewerFormat, kCorrupt, kBoundTooSmall, kReadOnly, kIo, kNotFound.
-  // After an error the file is as it was.
+  // After an error the file is as it was. Damage that leaves something to read is no error: read_only() is
+  // then true, and on_event was told.
   static Result<std::unique_ptr<Store>> open(const std::string& path, Options options);
   // Checkpoints and closes; errors are lost. Prefer close().
   ~Store();

@@ -112,11 +112,15 @@ class StoreImpl {
   Status open_file(bool& fresh);
   Status map_file(std::uint64_t bound);
   Status format();
-  Status load(const MetaChoice& choice);
   Status open_state(const std::vector<std::byte>& header);
   Status load_state(const Meta& meta, const Meta& durable) REQUIRES(writer_);
+  Status load_durable_state(const MetaChoice& choice) REQUIRES(writer_, checkpoint_mutex_);
   Status holds_all_pages() const REQUIRES(writer_);
   Status verify_new_pages(const Meta& live, TxnId durable_txn) const;
+  // What open_state() does about damage: the store becomes read-only, if it may.
+  void settle_damage(bool was_seen_before) REQUIRES(checkpoint_mutex_);
+  void see_damage(PageNo page, const char* what);
+  [[nodiscard]] bool must_record_damage() const { return damaged_.load() && !damage_is_durable_.load(); }
   void set_bound(std::uint64_t bytes) REQUIRES(writer_);
   Status close();
 
@@ -269,6 +273,10 @@ class StoreImpl {
   std::atomic<bool> stall_reported_{false};
   std::atomic<std::uint64_t> losses_told_{0};
   std::atomic<bool> eviction_is_due_{false};  // since the last commit: less than evict_start_ is left
+  std::atomic<bool> damaged_{false};            // seen now, or by whoever wrote the metas
+  std::atomic<bool> damage_is_durable_{false};  // the durable meta says so
+  std::vector<std::string> open_damage_;        // what open() noticed
+  bool space_known_ = false;                    // the free-space map could be read
   mutable Mutex failure_mutex_;
   std::string failure_ GUARDED_BY(failure_mutex_);
   std::chrono::steady_clock::time_point losses_told_at_ GUARDED_BY(failure_mutex_);

@@ -64,7 +64,8 @@ void StoreImpl::set_bound(std::uint64_t bytes) {
 }
 
 Status StoreImpl::open_file(bool& fresh) {
-  auto opened = ops->open(path, false, options.read_only);
+  const bool locks_out = !options.read_only || options.exclusive;
+  auto opened = ops->open(path, false, !locks_out);
   const bool missing = !opened && opened.error().os_errno == ENOENT;
   if (missing && options.create && !options.read_only) opened = ops->open(path, true, false);
   if (!opened) {
@@ -78,7 +79,7 @@ Status StoreImpl::open_file(bool& fresh) {
   fd = *opened;
   LRUFS_TRY_ASSIGN(identity, ops->identify(fd));
   if (!identity.is_regular) return fail(Code::kNotAStore, path + " is not a regular file");
-  LRUFS_TRY(ops->lock(fd, !options.read_only));
+  LRUFS_TRY(ops->lock(fd, locks_out));
   fresh = identity.size == 0;
   return {};
 }
@@ -203,26 +204,33 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   bool from_live = false;
   if (choice->live) {
     reset_space();
+    // Where the durable meta that it continues is lost, all that the live state uses is kept instead.
+    const Meta& base_state = choice->damage.empty() ? durable_ : *choice->live;
     Status believed = verify_new_pages(*choice->live, durable_.txn);
-    if (believed) believed = load_state(*choice->live, durable_);
+    if (believed) believed = load_state(*choice->live, base_state);
     if (believed) believed = holds_all_pages();
     from_live = believed.has_value();
+    space_known_ = from_live;
     if (!from_live)
       event(Options::Severity::kWarning,
             "the newest state of the store is not whole, the last checkpoint is used: " +
                 describe(believed.error()));
   }
+  if (!choice->damage.empty()) open_damage_.push_back(choice->damage);
   if (!from_live) {
     reset_space();
-    LRUFS_TRY(load_state(durable_, durable_));
+    if (const Status loaded = load_durable_state(*choice); !loaded) {
+      open_damage_.push_back(describe(loaded.error()));
+      if (!space_known_) reset_space();
+    }
   }
+  settle_damage(durable_.damaged || (from_live && choice->live->damaged));
   current_ = from_live ? *choice->live : durable_;
   opened_from = from_live ? "live" : durable_.clean ? "clean" : "checkpoint";
-  LRUFS_TRY(holds_all_pages());
-  if (keep_bound) options.bound = current_.bound_bytes;
+  if (keep_bound || options.read_only) options.bound = current_.bound_bytes;
   set_bound(options.bound);
   std::uint64_t grown = identity.size / kPageSize;
-  if (grown > capacity_) {
+  if (grown > capacity_ && open_damage_.empty()) {
     if (space_->high_water() > capacity_)
       return fail(Code::kBoundTooSmall,
                   path + ": the store holds more than fits a bound of " + std::to_string(options.bound) +
@@ -231,6 +239,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
     grown = capacity_;
     pager->set_limit(grown);
   }
+  pager->set_on_damage([this](PageNo page, const char* what) { see_damage(page, what); });
   space_->finish_load(grown);
   current_.grown_pages = grown;
   next_seq.store(current_.counters.next_seq);
@@ -264,13 +273,49 @@ Status StoreImpl::holds_all_pages() const {
 }
 
 Status StoreImpl::load_state(const Meta& meta, const Meta& durable) {
-  LRUFS_TRY(space_log_->load(meta.space, *space_, false, true));
+  SpaceLog::Bounds bounds{.last = meta.txn};
+  if (meta.txn != durable.txn) {
+    bounds.older_end = durable.space.log_end;
+    bounds.older = durable.txn;
+  }
+  LRUFS_TRY(space_log_->load(meta.space, *space_, false, true, bounds));
   if (meta.space == durable.space) {
     space_->copy_used_to_durable();
     return {};
   }
   SpaceLog reader(*pager);
-  return reader.load(durable.space, *space_, true, false);
+  return reader.load(durable.space, *space_, true, false, {.last = durable.txn});
+}
+
+Status StoreImpl::load_durable_state(const MetaChoice& choice) {
+  LRUFS_TRY(load_state(durable_, durable_));
+  space_known_ = true;
+  LRUFS_TRY(holds_all_pages());
+  return choice.doubtful ? verify_new_pages(durable_, TxnId{0}) : Status{};
+}
+
+void StoreImpl::settle_damage(bool was_seen_before) {
+  damaged_.store(was_seen_before || !open_damage_.empty());
+  damage_is_durable_.store(durable_.damaged);
+  if (!damaged_.load()) return;
+  const std::string what = open_damage_.empty() ? "damage was seen in it before" : open_damage_.front();
+  const bool keep_off = !options.force || !space_known_;
+  std::string text = path + " is damaged: " + what;
+  if (!options.read_only && keep_off)
+    text += options.force ? "; its free space is not known, so it is read-only all the same"
+                          : "; it is opened read-only";
+  event(Options::Severity::kError, text + ". `lrufs check --repair` keeps what is whole");
+  options.read_only = options.read_only || keep_off;
+}
+
+// A page failed its checks while the store is in use. That it did is written to the metas by the next publish
+// or checkpoint; what is hurt is an error to its caller, the rest goes on.
+void StoreImpl::see_damage(PageNo page, const char* what) {
+  constexpr std::uint64_t kTold = 20;
+  const bool first = !damaged_.exchange(true);
+  if (pager->corrupt_pages() <= kTold)
+    event(Options::Severity::kError, path + ": page " + std::to_string(raw(page)) + " " + what +
+                                         (first ? ". Unmount, and run `lrufs check --repair`" : ""));
 }
 
 // Every page that the live state does not share with the durable one must have reached this page cache whole:
@@ -300,13 +345,13 @@ Status StoreImpl::close() {
   closed_ = true;
   stop_background();
   Status result;
-  if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load() && space_ != nullptr) {
+  if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load()) {
     if (touches.size() > 0) result = flush_touches(TouchBatch::kMax * 4);
     bool unclean = false;
     {
       const MutexLock lock(checkpoint_mutex_);
       const MutexLock writer_lock(writer_);
-      unclean = dirty_ || !durable_.clean;
+      unclean = dirty_ || !durable_.clean || must_record_damage();
     }
     if (unclean) {
       const Status synced = checkpoint(readers.latest(), true, true);

@@ -167,6 +167,7 @@ Status StoreImpl::commit(Transaction::State& txn) {
   current_.counters = txn.counters;
   current_.space = space_log_->roots();
   current_.clean = false;
+  current_.damaged = damaged_.load(std::memory_order_relaxed);
   // The publish: from here on SIGKILL cannot take it back.
   if (!on(Fault::kSkipLiveMeta)) encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize);
   if (pager->lost(PageNo{0}, kHeaderPages)) fail_store(unreadable(PageNo{kLiveMetaPage}).value());

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "store/bytes.h"
+#include "store/extents.h"
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -146,11 +147,15 @@ Status Transaction::destroy(const Inode& inode) {
       if (!parts || parts->owner != victim.ino) break;
       if (parts->kind == Kind::kExtent && parts->suffix.size() == 8) {
         LRUFS_TRY_ASSIGN(const Extent extent, decode_extent(0, cursor.value()));
+        LRUFS_TRY(check_run(s.pager(), {extent.page, extent.count}));
         s.free_run({extent.page, extent.count});
       } else if (parts->kind == Kind::kXattr && !cursor.value().empty() &&
                  cursor.value().front() == kXattrPaged) {
         LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(cursor.value().subspan(1)));
-        for (const PageRun& run : paged.runs) s.free_run(run);
+        for (const PageRun& run : paged.runs) {
+          LRUFS_TRY(check_run(s.pager(), run));
+          s.free_run(run);
+        }
       } else if (parts->kind == Kind::kEntry) {
         return fail(Code::kNotEmpty);
       }
@@ -215,6 +220,7 @@ Status Transaction::remove_xattr(Inode& inode, std::string_view name) {
   if (!old->empty() && old->front() == kXattrPaged) {
     LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(old->subspan(1)));
     for (const PageRun& run : paged.runs) {
+      LRUFS_TRY(check_run(s.pager(), run));
       s.free_run(run);
       inode.pages -= std::min(inode.pages, run.count);
     }

@@ -67,6 +67,11 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
       const std::unique_ptr<Volume> volume,
       Volume::open(mount_options.store, store_options, {.read_only = store_options.read_only},
                    [&notifier](const std::vector<store::Evicted>& evicted) { notifier.removed(evicted); }));
+  if (const auto root = volume->store().resolve(""); !root)
+    return fail(root.error().code,
+                mount_options.store + " cannot be mounted, since its root cannot be read (" +
+                    describe(root.error()) + "): lrufs check --repair keeps what is whole");
+  mount_options.read_only = volume->store().read_only();  // as a damaged store is
   const auto ended = serve(mount_options, *volume, notifier, on_ready);
   volume->forget_all();  // the kernel holds nothing any more
   const Status closed = volume->close();

@@ -52,6 +52,7 @@ json to_json(const store::Statistics& s) {
       {"oldest_reader_lag", s.oldest_reader_lag},
       {"max_files", s.max_files},
       {"read_only", s.read_only},
+      {"damaged", s.damaged},
       {"uuid", s.uuid},
       {"opened_from", s.opened_from},
       {"open_microseconds", s.open_microseconds},

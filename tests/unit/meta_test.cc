@@ -226,7 +226,8 @@ TEST_F(ChooseMeta, LiveMetasThatDoNotContinueTheDurableOne) {
     metas_[slot].session = 501;
     metas_[slot].durable_txn = TxnId{25};
   }
-  EXPECT_EQ(chosen(), "durable 20");
+  EXPECT_EQ(chosen(), "live 31") << "of a checkpoint that is lost";
+  EXPECT_NE(choose()->damage, "");
   SetUp();
   for (const std::size_t slot : {2U, 3U}) {
     metas_[slot].session = 501;
@@ -267,8 +268,48 @@ TEST_F(ChooseMeta, ADamagedDurableMetaLeavesTheOther) {
   EXPECT_EQ(chosen(), "live 31");
   EXPECT_EQ(choose()->durable_slot, 1);
   EXPECT_EQ(chosen(true), "durable 10");
+  EXPECT_EQ(choose()->damage, "") << "it was just being written";
+  EXPECT_NE(choose(true)->damage, "");
   flip(1, 8);
-  EXPECT_EQ(chosen(), "corrupt");
+  EXPECT_EQ(chosen(true), "corrupt");
+  EXPECT_EQ(chosen(), "durable 31") << "a live meta, as the last resort";
+  EXPECT_NE(choose()->damage, "");
+}
+
+// The newest checkpoint is lost: the live metas still tell of it.
+TEST_F(ChooseMeta, ALostNewestDurableMetaIsNoticed) {
+  metas_[1].durable_txn = TxnId{5};
+  for (const bool is_cleared : {false, true}) {
+    SCOPED_TRACE(is_cleared);
+    encode_ = true;
+    (void)choose();
+    EXPECT_EQ(choose()->damage, "");
+    encode_ = false;
+    is_cleared ? zero(0) : flip(0, 300);
+    EXPECT_NE(choose()->damage, "");
+    EXPECT_EQ(chosen(), "live 31") << "it is newer than the checkpoint that is left";
+    EXPECT_EQ(chosen(true), "durable 10");
+    EXPECT_NE(choose(true)->damage, "");
+    zero(2);
+    zero(3);
+    EXPECT_EQ(chosen(), "durable 10");
+    EXPECT_EQ(choose()->damage.empty(), is_cleared);
+    EXPECT_EQ(choose()->doubtful, is_cleared) << "a checkpoint that failed leaves the same";
+  }
+}
+
+TEST_F(ChooseMeta, AnOldVersionOfTheNewestDurableMetaIsNoticed) {
+  metas_[1].durable_txn = TxnId{5};
+  zero(2);
+  zero(3);
+  encode_ = false;
+  metas_[0].txn = TxnId{5};
+  for (const std::size_t slot : {0U, 1U}) write(slot);
+  EXPECT_EQ(chosen(), "durable 10");
+  EXPECT_EQ(choose()->damage, "") << "its predecessor";
+  metas_[0].txn = TxnId{4};
+  write(0);
+  EXPECT_NE(choose()->damage, "");
 }
 
 TEST_F(ChooseMeta, OneDurableMetaNeverWritten) {
@@ -281,6 +322,16 @@ TEST_F(ChooseMeta, OneDurableMetaNeverWritten) {
   EXPECT_EQ(chosen(), "durable 20");
   zero(0);
   EXPECT_EQ(chosen(), "not_found") << "all zeros: never finished";
+}
+
+// A newer format may have another checksum: as long as no durable meta is whole, the file counts as newer.
+TEST_F(ChooseMeta, ADamagedVersionIsNotANewerFormat) {
+  (void)choose();
+  encode_ = false;
+  flip(1, 9);
+  EXPECT_EQ(chosen(), "live 31");
+  flip(0, 9);
+  EXPECT_EQ(chosen(), "newer_format");
 }
 
 TEST_F(ChooseMeta, AnotherStoresLiveMeta) {
