@@ -240,6 +240,10 @@ Result<std::string> Store::get(std::string_view key) {
     else
       value.append(as_text({segment.data, segment.length}));
   }
+  for (const Segment& segment : segments) {
+    if (segment.data != nullptr && impl_->pager->lost_bytes(segment.data, segment.length))
+      return unreadable(kNoPage);
+  }
   touch(inode.ino);
   impl_->bytes_read_.fetch_add(value.size(), std::memory_order_relaxed);
   return value;

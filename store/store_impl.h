@@ -272,7 +272,7 @@ class StoreImpl {
   std::atomic<bool> failed_{false};
   std::atomic<bool> stall_reported_{false};
   std::atomic<std::uint64_t> losses_told_{0};
-  std::atomic<bool> eviction_is_due_{false};  // since the last commit: less than evict_start_ is left
+  std::atomic<bool> eviction_is_due_{false};    // since the last commit: less than evict_start_ is left
   std::atomic<bool> damaged_{false};            // seen now, or by whoever wrote the metas
   std::atomic<bool> damage_is_durable_{false};  // the durable meta says so
   std::vector<std::string> open_damage_;        // what open() noticed

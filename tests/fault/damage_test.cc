@@ -1,7 +1,8 @@
-// ctest: timeout=900
+// ctest: timeout=3600
 //
 // Random damage to every part of a store: nothing crashes or hangs, what is read from the tree is right or an
-// error, and the check finds whatever a reader would. LRUFS_TEST_SCALE=40 makes about 10,000 damages.
+// error, and the check finds whatever a reader would. LRUFS_TEST_DAMAGES is their number
+// (scripts/test.sh --long: 10,000).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -32,7 +33,10 @@ using store::Status;
 using store::Store;
 using store::Transaction;
 
-constexpr std::size_t kDamages = 250;
+std::size_t number_of_damages() {
+  const char* text = std::getenv("LRUFS_TEST_DAMAGES");
+  return text == nullptr ? scaled(250) : std::strtoull(text, nullptr, 10);
+}
 
 class DamageTest : public StoreTest {
  protected:
@@ -342,7 +346,8 @@ TEST_F(DamageTest, NothingCrashesAndNothingLies) {
   ASSERT_NO_FATAL_FAILURE(read_all({}, false, true));
   EXPECT_EQ(whole_, 2U);
 
-  for (std::size_t round = 0; round < scaled(kDamages) && !HasFailure(); ++round) {
+  const std::size_t damages = number_of_damages();
+  for (std::size_t round = 0; round < damages && !HasFailure(); ++round) {
     Bytes image = image_;
     std::set<std::uint64_t> hurt;
     std::string how;
@@ -356,9 +361,9 @@ TEST_F(DamageTest, NothingCrashesAndNothingLies) {
   }
   std::printf("unopened %zu, with errors %zu, whole %zu, older states %zu, content compared %zu\n", unopened_,
               with_errors_, whole_, older_states_, with_content_);
-  EXPECT_GT(with_content_, scaled(kDamages) / 10);
-  EXPECT_GT(with_errors_, scaled(kDamages) / 10);
-  EXPECT_GT(whole_, scaled(kDamages) / 10);
+  EXPECT_GT(with_content_, damages / 10);
+  EXPECT_GT(with_errors_, damages / 10);
+  EXPECT_GT(whole_, damages / 10);
 }
 
 }  // namespace

@@ -134,7 +134,7 @@ TEST_F(UnreadablePages, ATreePageIsAnErrorAndNoDamage) {
   EXPECT_EQ(get("f200"), "anew");
   EXPECT_EQ(store().statistics().corrupt_pages, 0U);
   EXPECT_FALSE(store().read_only());
-  EXPECT_EQ(code_of(store().close()), "io") << "the use of f7 cannot be written";
+  ok(store().close());
   store_.reset();
 }
 
