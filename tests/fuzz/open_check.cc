@@ -50,7 +50,7 @@ void stamp(std::vector<std::byte>& file, const FileIdentity& identity,
       encode_meta(*meta, bytes);
       continue;
     }
-    alignas(16) Page page;
+    Page page;
     std::memcpy(page.bytes(), bytes, kPageSize);
     if (page.header.count > (kPageSize - sizeof(PageHeader)) / 2 || page.header.heap > kPageSize) continue;
     if (page.header.kind != 1 && page.header.kind != 2) continue;
