@@ -130,8 +130,8 @@ void print(const std::string& path, const CheckReport& report) {
     std::printf("%s: %s in %s\n", shown(path).c_str(),
                 counted(report.findings.size() + report.suppressed, "finding", "findings").c_str(),
                 content.c_str());
-    std::printf("It will be mounted read-only. To keep what is whole: lrufs check --repair %s\n",
-                shown(path).c_str());
+    std::printf("%sTo keep what is whole: lrufs check --repair %s\n",
+                report.marked ? "It will be mounted read-only. " : "", shown(path).c_str());
   }
 }
 

@@ -247,8 +247,10 @@ class Checker {
     while (run.count > 0) {
       const std::uint64_t pages = std::min(run.count, kReadPages);
       buffer_.resize(pages * kPageSize);
-      if (const Status read = store_.ops->read(store_.fd, raw(run.first) * kPageSize, buffer_); !read)
+      if (const Status read = store_.ops->read(store_.fd, raw(run.first) * kPageSize, buffer_); !read) {
+        ++report_.unreadable;
         return found("content cannot be read: " + describe(read.error()), object_.ino, run.first);
+      }
       run = {run.first + pages, run.count - pages};
     }
     const auto is_zero = [](std::byte b) { return b == std::byte{0}; };
@@ -411,7 +413,8 @@ Result<CheckReport> check_file(const std::string& path, const CheckOptions& opti
   LRUFS_TRY(store.open());
   CheckReport report = check_store(store, options.max_findings);
   LRUFS_TRY(store.close());
-  if (options.mark && !report.clean() && !report.marked)
+  const bool damaged = report.findings.size() + report.suppressed > report.unreadable;
+  if (options.mark && damaged && !report.marked)
     report.marked = mark_damaged(path, true, options.file_ops).has_value();
   return report;
 }

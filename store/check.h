@@ -30,8 +30,10 @@ struct CheckFinding {
 struct CheckReport {
   std::vector<CheckFinding> findings;
   std::uint64_t suppressed = 0;  // findings beyond CheckOptions::max_findings
-  std::string opened_from;       // as Statistics::opened_from
-  bool marked = false;           // the store says of itself that it is damaged
+  std::uint64_t unreadable =
+      0;                    // of all of them: content that the disk does not give back, no fault of the store
+  std::string opened_from;  // as Statistics::opened_from
+  bool marked = false;      // the store says of itself that it is damaged
   std::uint64_t files = 0;
   std::uint64_t directories = 0;
   std::uint64_t orphans = 0;
@@ -46,7 +48,7 @@ struct CheckReport {
 struct CheckOptions {
   bool from_checkpoint = false;  // the state of the last checkpoint
   std::size_t max_findings = 1000;
-  bool mark = false;  // if something is found, marks the store as damaged, if it can be written
+  bool mark = false;  // if damage of the store itself is found, marks it as damaged, if it can be written
   std::shared_ptr<FileOps> file_ops;
   std::uint64_t name_hash_mask = ~0ULL;  // for tests only: as in Options
 };

@@ -116,6 +116,7 @@ class StoreImpl {
   Status load_state(const Meta& meta, const Meta& durable) REQUIRES(writer_);
   Status load_durable_state(const MetaChoice& choice) REQUIRES(writer_, checkpoint_mutex_);
   Status holds_all_pages() const REQUIRES(writer_);
+  Status refuse_truncated(const Meta& meta) const REQUIRES(writer_);
   Status verify_new_pages(const Meta& live, TxnId durable_txn) const;
   // What open_state() does about damage: the store becomes read-only, if it may.
   void settle_damage(bool was_seen_before) REQUIRES(checkpoint_mutex_);

@@ -224,6 +224,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
       if (!space_known_) reset_space();
     }
   }
+  LRUFS_TRY(refuse_truncated(from_live ? *choice->live : durable_));
   settle_damage(durable_.damaged || (from_live && choice->live->damaged));
   current_ = from_live ? *choice->live : durable_;
   opened_from = from_live ? "live" : durable_.clean ? "clean" : "checkpoint";
@@ -270,6 +271,23 @@ Status StoreImpl::holds_all_pages() const {
   if (needed <= identity.size) return {};
   return fail(Code::kCorrupt, path + ": the store is truncated: it has " + std::to_string(identity.size) +
                                   " bytes and needs " + std::to_string(needed));
+}
+
+// A store that lost its end is more likely a copy that failed than a cache to go on with: whoever wants to
+// read what is left says so.
+Status StoreImpl::refuse_truncated(const Meta& meta) const {
+  if (options.read_only || options.force) return {};
+  const bool lost_end = identity.size < meta.grown_pages * kPageSize;
+  Status whole;
+  if (space_known_) {
+    whole = holds_all_pages();
+  } else if (lost_end) {
+    whole = fail(Code::kCorrupt, path + ": the store is truncated: it has " + std::to_string(identity.size) +
+                                     " of " + std::to_string(meta.grown_pages * kPageSize) + " bytes");
+  }
+  if (whole) return {};
+  return fail(Code::kCorrupt, whole.error().message +
+                                  ". Read what is left (mount -o ro), or keep that (lrufs check --repair)");
 }
 
 Status StoreImpl::load_state(const Meta& meta, const Meta& durable) {
