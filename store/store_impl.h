@@ -111,6 +111,7 @@ class StoreImpl {
   Status open_or_make();
   Status open_file(bool& fresh);
   Status map_file(std::uint64_t bound);
+  [[nodiscard]] Result<bool> was_never_finished(Bytes header) const;
   Status format();
   Status open_state(const std::vector<std::byte>& header);
   Status load_state(const Meta& meta, const Meta& durable) REQUIRES(writer_);

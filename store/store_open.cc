@@ -24,18 +24,10 @@ std::uint64_t random64() {
   return (static_cast<std::uint64_t>(device()) << 32U) | device();
 }
 
-// Was the store's making interrupted (SIGKILL, power cut) before its first checkpoint? Then it has no durable
-// meta yet, and live ones that know of none, if any of them reached the file.
-bool was_never_finished(const std::vector<std::byte>& header) {
-  for (std::size_t page = 0; page < 4; ++page) {
-    const std::byte* bytes = header.data() + page * kPageSize;
-    if (std::all_of(bytes, bytes + kPageSize, [](std::byte b) { return b == std::byte{0}; })) continue;
-    if (page < kLiveMetaPage) return false;
-    const auto meta = decode_meta(bytes).meta;
-    if (!meta || meta->durable_txn != TxnId{0}) return false;
-  }
-  return true;
-}
+// Is on the disk before anything else of a new store, in the place of the first durable meta, and goes with
+// the first checkpoint. Without it, a file that is no store could be taken for one whose making was cut
+// short.
+constexpr std::string_view kBeingMade = "lrufs: a store that is being made\n";
 
 std::uint64_t capacity_pages(std::uint64_t bound) { return (bound - bound / kOverheadDivisor) / kPageSize; }
 
@@ -113,10 +105,9 @@ Status StoreImpl::open_or_make() {
   LRUFS_TRY(open_file(fresh));
   std::vector<std::byte> header(4 * kPageSize);
   if (!fresh) {
-    // A power cut while it was made may have left any length.
     LRUFS_TRY(
         ops->read(fd, 0, MutableBytes(header).first(std::min<std::uint64_t>(header.size(), identity.size))));
-    fresh = identity.size <= kInitialBytes && was_never_finished(header);
+    LRUFS_TRY_ASSIGN(fresh, was_never_finished(header));
     if (!fresh && identity.size < kHeaderPages * kPageSize)
       return fail(Code::kNotAStore, path + " is not an lrufs store, or was cut off");
   }
@@ -133,12 +124,23 @@ Status StoreImpl::open_or_make() {
   return {};
 }
 
+// SIGKILL or a power cut before the first checkpoint leaves zeros, of any length, or the mark.
+Result<bool> StoreImpl::was_never_finished(Bytes header) const {
+  if (identity.size > kInitialBytes) return false;
+  if (as_text(header.first(kBeingMade.size())) == kBeingMade) return true;
+  std::vector<std::byte> all(identity.size);
+  LRUFS_TRY(ops->read(fd, 0, all));
+  return std::all_of(all.begin(), all.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
 Status StoreImpl::format() {
   const std::uint64_t initial = kInitialBytes;
   LRUFS_TRY(ops->truncate(fd, 0));
   LRUFS_TRY(ops->grow(fd, 0, initial));
   identity.size = initial;
   LRUFS_TRY(map_file(options.bound));
+  std::memcpy(base, kBeingMade.data(), kBeingMade.size());
+  LRUFS_TRY(ops->sync_all(fd, base, mapped_bytes));
   opened_from = "new";
   {
     const MutexLock checkpoint_lock(checkpoint_mutex_);

@@ -171,6 +171,20 @@ TEST_F(StoreOpen, AnEmptyFileBecomesAStore) {
 }
 
 // The file's length reaches the disk at any time.
+TEST_F(StoreOpen, AMarkSaysThatAStoreIsBeingMade) {
+  const std::string file = dir_.file("marked");
+  std::ofstream(file) << "lrufs: a store that is being made\n" << std::string(50000, 'x');
+  auto opened = try_open(file);
+  ASSERT_TRUE(opened) << say(opened);
+  ok((*opened)->put("a", as_bytes("1")));
+  ok((*opened)->close());
+  EXPECT_EQ(check(file), "");
+  std::ifstream in(file, std::ios::binary);
+  std::string head(6, '?');
+  in.read(head.data(), 6);
+  EXPECT_EQ(head, "lrufs\r");
+}
+
 TEST_F(StoreOpen, WhatAPowerCutLeftOfTheMakingBecomesAStore) {
   for (const std::uint64_t size : {1ULL, 4096ULL, 40960ULL, 65535ULL, 1ULL << 20U}) {
     const std::string file = dir_.file("begun" + std::to_string(size));
@@ -181,6 +195,19 @@ TEST_F(StoreOpen, WhatAPowerCutLeftOfTheMakingBecomesAStore) {
     ok((*opened)->put("a", as_bytes("1")));
     ok((*opened)->close());
     EXPECT_EQ(check(file), "") << size;
+  }
+}
+
+TEST_F(StoreOpen, WhatOnlyBeginsWithZerosIsNotWritten) {
+  for (const std::uint64_t size : {40960ULL, 1ULL << 20U}) {
+    const std::string file = dir_.file("zeros" + std::to_string(size));
+    std::ofstream(file).close();
+    std::filesystem::resize_file(file, size - 4);
+    std::ofstream(file, std::ios::app) << "text";
+    EXPECT_EQ(code_of(try_open(file)), "not_a_store");
+    std::ifstream in(file, std::ios::binary);
+    const std::string left{std::istreambuf_iterator<char>(in), {}};
+    EXPECT_EQ(left, std::string(size - 4, '\0') + "text");
   }
 }
 
