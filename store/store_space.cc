@@ -156,8 +156,9 @@ Status StoreImpl::fill(const StagedData& staged, std::uint64_t offset, Bytes dat
 }
 
 Status StoreImpl::not_cut_off() {
-  LRUFS_TRY_ASSIGN(const FileIdentity now, ops->identify(fd));
+  // In this order: the file may grow meanwhile, and the limit after it.
   const std::uint64_t expected = pager->limit() * kPageSize;
+  LRUFS_TRY_ASSIGN(const FileIdentity now, ops->identify(fd));
   if (now.size >= expected) return {};
   const Error error(Code::kIo,
                     "the store's file was cut off while it was in use: it has " + std::to_string(now.size) +

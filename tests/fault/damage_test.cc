@@ -74,8 +74,7 @@ class DamageTest : public StoreTest {
     state.truth = *std::move(truth);
     state.certain = certain;
     state.content = content_pages(snapshot.view());
-    const Bytes now = bytes_now();
-    each_tree_page(now, snapshot.view().roots(), [&](PageNo page) { tree_pages_.push_back(raw(page)); });
+    each_tree_page(snapshot.view(), [&](PageNo page) { tree_pages_.push_back(raw(page)); });
   }
   static std::set<std::uint64_t> content_pages(const store::ReadView& view) {
     std::set<std::uint64_t> pages;
@@ -96,13 +95,10 @@ class DamageTest : public StoreTest {
     return pages;
   }
   template <typename F>
-  static void each_tree_page(const Bytes& image, const store::Roots& roots, F each) {
-    store::Pager pager(reinterpret_cast<std::byte*>(const_cast<char*>(image.data())),
-                       image.size() / kPageSize);
-    pager.set_limit(image.size() / kPageSize);
-    for (const store::TreeRoot& root : {roots.names, roots.recency}) {
+  static void each_tree_page(const store::ReadView& view, F each) {
+    for (const store::TreeRoot& root : {view.roots().names, view.roots().recency}) {
       store::tree_walk(
-          pager, root,
+          view.pager(), root,
           [&](PageNo page, const store::Page&) {
             each(page);
             return true;

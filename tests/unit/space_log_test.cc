@@ -117,6 +117,29 @@ class SpaceLogTest : public ::testing::Test {
   bool have_space_ = true;
 };
 
+// A lost write leaves an older record, whole, where a newer one belongs: its transaction gives it away.
+TEST_F(SpaceLogTest, RecordsOfAnotherTimeAreRefused) {
+  make(4096);
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(commit({take(3)}, {}));
+  const store::LogPosition middle = log_->roots().log_end;
+  const SpaceRoots older = log_->roots();
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(commit({take(3)}, {}));
+  const SpaceRoots newest = log_->roots();
+  const auto loads = [&](const SpaceRoots& roots, const SpaceLog::Bounds& bounds) {
+    SpaceMap map(capacity_);
+    SpaceLog reader(*pager_);
+    return reader.load(roots, map, false, false, bounds).has_value();
+  };
+  EXPECT_TRUE(loads(newest, {.last = TxnId{10}, .older_end = middle, .older = TxnId{5}}));
+  EXPECT_FALSE(loads(newest, {.last = TxnId{9}, .older_end = middle, .older = TxnId{5}}))
+      << "from the future";
+  EXPECT_FALSE(loads(newest, {.last = TxnId{10}, .older_end = middle, .older = TxnId{4}}))
+      << "the older state's";
+  EXPECT_FALSE(loads(newest, {.last = TxnId{10}, .older_end = middle, .older = TxnId{6}})) << "from before";
+  EXPECT_TRUE(loads(older, {.last = TxnId{5}}));
+  EXPECT_FALSE(loads(older, {.last = TxnId{4}}));
+}
+
 TEST_F(SpaceLogTest, NothingLoggedIsAllFree) {
   make(500);
   expect_loads(SpaceRoots{}, used());
