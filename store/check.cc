@@ -219,7 +219,7 @@ class Checker {
     if (value.front() != kXattrPaged || !paged)
       return found("an xattr's record is damaged", object_.ino, page_);
     for (const PageRun& run : paged->runs) {
-      if (reach(run.first, run.count, object_.ino, "an xattr's page")) read_content(run, 0);
+      if (reach(run.first, run.count, object_.ino, "an xattr's page")) read_content(run);
       object_.pages += run.count;
       report_.content_pages += run.count;
     }
@@ -236,14 +236,11 @@ class Checker {
     object_.pages += extent->count;
     report_.content_pages += extent->count;
     if (!reach(extent->page, extent->count, object_.ino, "content")) return;
-    const bool has_end = object_.inode && extent->end() == pages_for(object_.inode->size);
-    const std::uint64_t tail = has_end ? object_.inode->size % kPageSize : 0;
-    read_content({extent->page, extent->count}, tail == 0 ? 0 : kPageSize - tail);
+    read_content({extent->page, extent->count});
   }
 
-  // Through the file rather than the map, so that a page that the disk cannot give is an error. The last
-  // `zeros` bytes must be so.
-  void read_content(PageRun run, std::uint64_t zeros) {
+  // Through the file rather than the map, so that a page that the disk cannot give is an error.
+  void read_content(PageRun run) {
     while (run.count > 0) {
       const std::uint64_t pages = std::min(run.count, kReadPages);
       buffer_.resize(pages * kPageSize);
@@ -253,9 +250,6 @@ class Checker {
       }
       run = {run.first + pages, run.count - pages};
     }
-    const auto is_zero = [](std::byte b) { return b == std::byte{0}; };
-    if (!std::all_of(buffer_.end() - static_cast<long>(zeros), buffer_.end(), is_zero))
-      found("there are bytes behind the end of the file", object_.ino, PageNo{raw(run.first) - 1});
   }
 
   void entry(Bytes suffix, Bytes value) {

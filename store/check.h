@@ -4,7 +4,7 @@
 // is really in use. Changes nothing but, if asked to, the mark of a damaged store.
 //
 // A finding names what is hurt: the page, the inode, and the path where it is still known. Content has no
-// checksum: only that it can be read is checked, and that nothing lies behind a file's end.
+// checksum: only that it can be read is checked.
 //
 // Time grows with the number of objects (a few µs each); memory with the size of the file (a bit a page).
 #pragma once

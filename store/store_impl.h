@@ -61,6 +61,7 @@ struct Transaction::State final : public PageWriter {
   Status copy_page(const Inode& inode, std::uint64_t file_page, std::byte* to) const;  // zeros for a hole
   Status leave_inline(Inode& inode);
   Status zero_range(Inode& inode, std::uint64_t offset, std::uint64_t length);  // within one page
+  Status zero_tail(Inode& inode);  // before the file's end moves away from where it is
   void set_size(Inode& inode, std::uint64_t size);
 
   StoreImpl* store;

@@ -200,6 +200,7 @@ Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, Staged
     LRUFS_TRY(tree_put(s, s.roots.names, Key::content(inode.ino), data));
   } else {
     if ((inode.flags & Inode::kPaged) == 0U) LRUFS_TRY(s.leave_inline(inode));
+    if (offset > inode.size) LRUFS_TRY(s.zero_tail(inode));
     if (staged != nullptr && staged->empty()) staged = nullptr;
     LRUFS_TRY(s.overwrite_pages(inode, offset, data, staged, mode));
     if (staged != nullptr) s.staged_used.push_back(staged);
@@ -219,15 +220,28 @@ Status Transaction::State::zero_range(Inode& inode, std::uint64_t offset, std::u
   return overwrite_pages(inode, offset, {kZeros.data(), length}, nullptr, WriteMode::kAtomic);
 }
 
+// What was behind the end becomes part of the file, and reads as zeros. The last page may hold other bytes
+// there: of a write in place that was aborted, or that SIGKILL cut off.
+Status Transaction::State::zero_tail(Inode& inode) {
+  const std::uint64_t used = inode.size % kPageSize;
+  if ((inode.flags & Inode::kPaged) == 0U || used == 0) return {};
+  std::array<std::byte, kPageSize> page;
+  LRUFS_TRY(copy_page(inode, inode.size / kPageSize, page.data()));
+  if (std::all_of(page.begin() + static_cast<long>(used), page.end(),
+                  [](std::byte b) { return b == std::byte{0}; }))
+    return {};
+  return zero_range(inode, inode.size, kPageSize - used);
+}
+
 Status Transaction::truncate(Inode& inode, std::uint64_t size) {
   State& s = *state_;
   if (size > kMaxFileSize) return fail(Code::kFileTooLarge);
   s.changed = true;
+  if (size > inode.size) LRUFS_TRY(s.zero_tail(inode));
   if (size < inode.size) {
     if ((inode.flags & Inode::kPaged) != 0U) {
       const std::uint64_t kept = pages_for(size);
       LRUFS_TRY(s.free_extents(inode, kept, ~0ULL));
-      // Behind the end pages hold zeros, so that a later extension reads them.
       if (size % kPageSize != 0) LRUFS_TRY(s.zero_range(inode, size, kept * kPageSize - size));
       if (size == 0) inode.flags &= ~static_cast<std::uint32_t>(Inode::kPaged);
     } else {

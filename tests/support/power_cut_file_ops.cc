@@ -46,7 +46,8 @@ const char* PowerCutFileOps::name(Moment moment) {
   return "";
 }
 
-PowerCutFileOps::PowerCutFileOps(std::shared_ptr<store::FileOps> under) : under_(std::move(under)) {}
+PowerCutFileOps::PowerCutFileOps(std::shared_ptr<store::FileOps> under)
+    : ForwardingFileOps(std::move(under)) {}
 
 PowerCutFileOps::Content PowerCutFileOps::read_now() const {
   std::ifstream file(path_, std::ios::binary);
@@ -67,8 +68,6 @@ Result<int> PowerCutFileOps::open(const std::string& path, bool create, bool rea
   }
   return fd;
 }
-
-void PowerCutFileOps::close(int fd) { under_->close(fd); }
 
 Status PowerCutFileOps::sync_all(int fd, std::byte* base, std::uint64_t bytes) {
   tell(Moment::kBeforeSyncAll);

@@ -19,11 +19,11 @@
 #include <string>
 #include <vector>
 
-#include "store/file_ops.h"
+#include "tests/support/forwarding_file_ops.h"
 
 namespace lrufs::test {
 
-class PowerCutFileOps final : public store::FileOps {
+class PowerCutFileOps final : public ForwardingFileOps {
  public:
   enum class Moment : std::uint8_t {
     kBeforeSyncAll,    // nothing happened yet
@@ -51,33 +51,8 @@ class PowerCutFileOps final : public store::FileOps {
 
   // FileOps
   store::Result<int> open(const std::string& path, bool create, bool read_only) override;
-  void close(int fd) override;
-  store::Result<store::FileIdentity> identify(int fd) override { return under_->identify(fd); }
-  store::Status lock(int fd, bool exclusive) override { return under_->lock(fd, exclusive); }
-  store::Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) override {
-    return under_->map(fd, bytes, writable);
-  }
-  void unmap(std::byte* base, std::uint64_t bytes) override { under_->unmap(base, bytes); }
-  store::Status grow(int fd, std::uint64_t old_size, std::uint64_t new_size) override {
-    return under_->grow(fd, old_size, new_size);
-  }
-  store::Status truncate(int fd, std::uint64_t size) override { return under_->truncate(fd, size); }
-  store::Status punch(int fd, std::uint64_t offset, std::uint64_t length) override {
-    return under_->punch(fd, offset, length);
-  }
-  store::Status write(int fd, std::uint64_t offset, store::Bytes data) override {
-    return under_->write(fd, offset, data);
-  }
-  store::Status read(int fd, std::uint64_t offset, store::MutableBytes out) override {
-    return under_->read(fd, offset, out);
-  }
   store::Status sync_all(int fd, std::byte* base, std::uint64_t bytes) override;
   store::Status sync_range(int fd, std::byte* base, std::uint64_t offset, std::uint64_t length) override;
-  void start_write_back(int fd, std::uint64_t offset, std::uint64_t length) override {
-    under_->start_write_back(fd, offset, length);
-  }
-  store::Status sync_parent(const std::string& path) override { return under_->sync_parent(path); }
-  std::string boot_id() override { return under_->boot_id(); }
 
  private:
   using Content = std::vector<std::byte>;
@@ -87,7 +62,6 @@ class PowerCutFileOps final : public store::FileOps {
     if (hook_) hook_(moment);
   }
 
-  std::shared_ptr<store::FileOps> under_;
   std::function<void(Moment)> hook_;
   mutable std::mutex mutex_;
   std::string path_;
