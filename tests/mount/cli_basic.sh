@@ -175,6 +175,7 @@ step "a daemon that was killed"
 mount_store "$store" "$mnt"
 echo "closed before the kill" > "$mnt/killed"
 kill -KILL "$DAEMON"
+wait_for "the killed daemon is gone" 30 is_gone "$DAEMON"  # a request that it was just reading ends with EIO
 expect_status 1 stat "$mnt"
 expect_words "stat of a dead mount" "$(cat "$WORK/out")" "gone" "lrufs umount"
 expect_status 0 umount "$mnt"
