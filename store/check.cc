@@ -396,13 +396,7 @@ CheckReport check_store(StoreImpl& store, std::size_t max_findings) {
 }
 
 Result<CheckReport> check_file(const std::string& path, const CheckOptions& options) {
-  Options open_options;
-  open_options.read_only = true;
-  open_options.create = false;
-  open_options.bound_given = false;
-  open_options.from_checkpoint = options.from_checkpoint;
-  open_options.file_ops = options.file_ops;
-  open_options.name_hash_mask = options.name_hash_mask;
+  const Options open_options = as_it_lies(options.from_checkpoint, options.file_ops, options.name_hash_mask);
   StoreImpl store(path, open_options);
   LRUFS_TRY(store.open());
   CheckReport report = check_store(store, options.max_findings);

@@ -119,14 +119,8 @@ Status expect_sound(const std::string& path, const Options& options) {
 }  // namespace
 
 Result<RepairReport> repair_file(const std::string& path, const RepairOptions& options) {
-  Options open_options;
-  open_options.read_only = true;
+  Options open_options = as_it_lies(options.from_checkpoint, options.file_ops, options.name_hash_mask);
   open_options.exclusive = true;
-  open_options.create = false;
-  open_options.bound_given = false;
-  open_options.from_checkpoint = options.from_checkpoint;
-  open_options.file_ops = options.file_ops;
-  open_options.name_hash_mask = options.name_hash_mask;
   StoreImpl old(path, open_options);
   LRUFS_TRY(old.open());
   RepairReport report;

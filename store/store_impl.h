@@ -100,6 +100,9 @@ struct Snapshot::State {
 // The message by which create() asks update() for a free place under max_files.
 inline constexpr std::string_view kFileLimitReached = "the limit of files is reached";
 
+// To open a store as it lies there, to look at it: read-only, never made, with its own bound.
+Options as_it_lies(bool from_checkpoint, std::shared_ptr<FileOps> file_ops, std::uint64_t name_hash_mask);
+
 class StoreImpl {
  public:
   StoreImpl(std::string path, Options options);

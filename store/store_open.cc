@@ -33,6 +33,17 @@ std::uint64_t capacity_pages(std::uint64_t bound) { return (bound - bound / kOve
 
 }  // namespace
 
+Options as_it_lies(bool from_checkpoint, std::shared_ptr<FileOps> file_ops, std::uint64_t name_hash_mask) {
+  Options options;
+  options.read_only = true;
+  options.create = false;
+  options.bound_given = false;
+  options.from_checkpoint = from_checkpoint;
+  options.file_ops = std::move(file_ops);
+  options.name_hash_mask = name_hash_mask;
+  return options;
+}
+
 StoreImpl::StoreImpl(std::string file, Options opts)
     : path(std::move(file)),
       options(std::move(opts)),
