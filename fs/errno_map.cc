@@ -46,6 +46,9 @@ int to_errno(store::Code code) {
       return EINVAL;
     case Code::kUnsupported:
       return EOPNOTSUPP;
+    // Never leaves the store, which runs the transaction again.
+    case Code::kConflict:
+      return EAGAIN;
     // The kernel answers ESTALE by looking the path up again, so a program sees ENOENT, or the new object.
     case Code::kStale:
       return ESTALE;

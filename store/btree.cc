@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace lrufs::store {
 
 namespace {
 
-// A node on the way from the root to a leaf, already editable.
+// A node on the way from the root to a leaf.
 struct Step {
-  Page* page = nullptr;
+  const Page* page = nullptr;
   std::uint16_t index = 0;  // the child taken; in the leaf: the cell
+  bool editable = false;
 };
 
 struct Path {
@@ -22,22 +24,23 @@ struct Path {
 PageNo number_of(const Page& page) { return PageNo{page.header.page_no}; }
 TxnId birth_of(const Page& page) { return TxnId{page.header.birth}; }
 
-// Makes all pages from the root to the leaf that may hold `key` editable.
-Status edit_path(PageWriter& writer, TreeRoot& root, Bytes key, Path& path, bool& found) {
+tl::unexpected<Error> at_wrong_level(const Page& page) {
+  return fail(Code::kCorrupt,
+              "page " + std::to_string(page.header.page_no) + " is at the wrong level of its tree");
+}
+
+// The way to the leaf that may hold `key`.
+Status find_path(const PageSource& pages, const TreeRoot& root, Bytes key, Path& path, bool& found) {
   PageNo page = root.page;
   TxnId birth = root.birth;
   for (;;) {
     if (path.depth == kMaxDepth) return fail(Code::kCorrupt, "a tree is deeper than any tree can be");
-    LRUFS_TRY_ASSIGN(Page * p, writer.edit_page(page, birth));
-    if (path.depth == 0) {
-      root = {number_of(*p), birth_of(*p)};
-    } else {
-      Step& parent = path.steps[path.depth - 1];
-      if (p->header.level + 1 != parent.page->header.level)
-        return fail(Code::kCorrupt,
-                    "page " + std::to_string(raw(page)) + " is at the wrong level of its tree");
-      if (number_of(*p) != page) Node(*parent.page).set_child(parent.index, number_of(*p), birth_of(*p));
+    const Page* p = pages.fetch_verified(page, birth);
+    if (p == nullptr) [[unlikely]] {
+      LRUFS_TRY_ASSIGN(p, pages.fetch(page, birth));
     }
+    if (path.depth > 0 && p->header.level + 1 != path.steps[path.depth - 1].page->header.level)
+      return at_wrong_level(*p);
     const NodeView node(*p);
     if (node.is_leaf()) {
       path.steps[path.depth++] = {p, node.lower_bound(key, found)};
@@ -48,6 +51,25 @@ Status edit_path(PageWriter& writer, TreeRoot& root, Bytes key, Path& path, bool
     page = node.child(index);
     birth = node.child_birth(index);
   }
+}
+
+// Makes the node at `depth` editable, and those above it that must learn its new number.
+Result<Page*> edit(PageWriter& writer, TreeRoot& root, Path& path, std::size_t depth) {
+  Step& step = path.steps[depth];
+  if (step.editable) return const_cast<Page*>(step.page);
+  const PageNo old = number_of(*step.page);
+  LRUFS_TRY_ASSIGN(Page * page, writer.edit_page(old, birth_of(*step.page)));
+  step.page = page;
+  step.editable = true;
+  if (number_of(*page) != old) {
+    if (depth == 0) {
+      root = {number_of(*page), birth_of(*page)};
+    } else {
+      LRUFS_TRY_ASSIGN(Page * parent, edit(writer, root, path, depth - 1));
+      Node(*parent).set_child(path.steps[depth - 1].index, number_of(*page), birth_of(*page));
+    }
+  }
+  return page;
 }
 
 // The shortest key that is above `left` and not above `right`.
@@ -96,14 +118,14 @@ Status grow_root(PageWriter& writer, TreeRoot& root, const Page& left, Bytes sep
 Status add_child(PageWriter& writer, TreeRoot& root, Path& path, std::size_t depth, Bytes separator,
                  const Page& right) {
   if (depth == 0) return grow_root(writer, root, *path.steps[0].page, separator, right);
-  Step& parent = path.steps[depth - 1];
-  const auto at = static_cast<std::uint16_t>(parent.index + 1);
-  if (Node(*parent.page).insert_branch(at, separator, number_of(right), birth_of(right))) return {};
+  LRUFS_TRY_ASSIGN(Page * parent, edit(writer, root, path, depth - 1));
+  const auto at = static_cast<std::uint16_t>(path.steps[depth - 1].index + 1);
+  if (Node(*parent).insert_branch(at, separator, number_of(right), birth_of(right))) return {};
 
   LRUFS_TRY_ASSIGN(Page * new_page, writer.make_page());
-  Node::init(*new_page, PageKind::kBranch, parent.page->header.level);
+  Node::init(*new_page, PageKind::kBranch, parent->header.level);
   Node sibling(*new_page);
-  Page old = *parent.page;
+  const Page old = *parent;
   const NodeView old_node(old);
   std::array<std::byte, kMaxKey> up_buffer;
   Bytes up;
@@ -117,8 +139,8 @@ Status add_child(PageWriter& writer, TreeRoot& root, Path& path, std::size_t dep
     sibling.insert_branch(0, {}, number_of(right), birth_of(right));
   } else {
     const std::uint16_t cut = balanced_cut(old_node, at, separator.size() + 18);
-    Node left(*parent.page);
-    Node::init(*parent.page, PageKind::kBranch, old.header.level);
+    Node left(*parent);
+    Node::init(*parent, PageKind::kBranch, old.header.level);
     // Cells of the combined sequence, the new one at `at`; the first of the right half loses its key to the
     // parent.
     const auto total = static_cast<std::uint16_t>(old_node.count() + 1);
@@ -142,11 +164,12 @@ Status add_child(PageWriter& writer, TreeRoot& root, Path& path, std::size_t dep
 }
 
 Status split_leaf(PageWriter& writer, TreeRoot& root, Path& path, Bytes key, Bytes value) {
-  Step& leaf = path.leaf();
+  const Step& leaf = path.leaf();
+  LRUFS_TRY_ASSIGN(Page * left_page, edit(writer, root, path, path.depth - 1));
   LRUFS_TRY_ASSIGN(Page * new_page, writer.make_page());
   Node::init(*new_page, PageKind::kLeaf, 0);
   Node right(*new_page);
-  Node left(*leaf.page);
+  Node left(*left_page);
   // Ascending keys leave the old node full. An object's own records do not quite ascend: its inode is put
   // after its content.
   constexpr std::uint16_t kNearEnd = 2;
@@ -155,12 +178,12 @@ Status split_leaf(PageWriter& writer, TreeRoot& root, Path& path, Bytes key, Byt
   if (ascending && leaf.index == left.count()) {
     right.insert_leaf(0, key, value);
   } else {
-    const Page old = *leaf.page;
+    const Page old = *left_page;
     const NodeView old_node(old);
     const std::uint16_t cut =
         ascending ? leaf.index
                   : balanced_cut(old_node, leaf.index, kLeafCellHeader + key.size() + value.size());
-    Node::init(*leaf.page, PageKind::kLeaf, 0);
+    Node::init(*left_page, PageKind::kLeaf, 0);
     const bool new_is_left = leaf.index < cut;
     const auto old_cut = static_cast<std::uint16_t>(new_is_left ? cut - 1 : cut);
     left.append_from(old_node, 0, old_cut);
@@ -189,7 +212,7 @@ constexpr std::size_t kMergeBelow = (kPageSize - sizeof(PageHeader)) / 4;
 
 // After an erase in the node at `depth`: merges it with a neighbour if it became small, and so on upward.
 Status rebalance(PageWriter& writer, TreeRoot& root, Path& path, std::size_t depth) {
-  Page* page = path.steps[depth].page;
+  LRUFS_TRY_ASSIGN(Page * page, edit(writer, root, path, depth));
   const NodeView node(*page);
   if (depth == 0) {
     if (node.count() == 0) {
@@ -202,55 +225,94 @@ Status rebalance(PageWriter& writer, TreeRoot& root, Path& path, std::size_t dep
     return {};
   }
   if (node.used_bytes() >= kMergeBelow) return {};
-  Step& up = path.steps[depth - 1];
-  Node parent(*up.page);
+  const std::uint16_t own_index = path.steps[depth - 1].index;
+  const NodeView above(*path.steps[depth - 1].page);
   if (node.count() == 0) {
     writer.free_page(number_of(*page));
-    parent.erase(up.index);
+    LRUFS_TRY_ASSIGN(Page * parent_page, edit(writer, root, path, depth - 1));
+    Node parent(*parent_page);
+    parent.erase(own_index);
     clear_first_key(parent);
-  } else if (parent.count() > 1) {
-    const bool with_left = up.index > 0;
-    const auto left_index = static_cast<std::uint16_t>(with_left ? up.index - 1 : up.index);
+  } else {
+    if (above.count() < 2) return {};
+    const bool with_left = own_index > 0;
+    const auto left_index = static_cast<std::uint16_t>(with_left ? own_index - 1 : own_index);
     const auto right_index = static_cast<std::uint16_t>(left_index + 1);
     const auto neighbour = with_left ? left_index : right_index;
-    const std::size_t separator_bytes = node.is_leaf() ? 0 : parent.key(right_index).size();
+    const std::size_t separator_bytes = node.is_leaf() ? 0 : above.key(right_index).size();
     LRUFS_TRY_ASSIGN(const Page* other,
-                     writer.pager().fetch(parent.child(neighbour), parent.child_birth(neighbour)));
-    if (other->header.level != page->header.level)
-      return fail(Code::kCorrupt,
-                  "page " + std::to_string(other->header.page_no) + " is at the wrong level of its tree");
-    if (NodeView(*other).used_bytes() + node.used_bytes() + separator_bytes <=
-        kPageSize - sizeof(PageHeader)) {
-      Page* left = page;
-      const Page* right = other;
-      if (with_left) {
-        LRUFS_TRY_ASSIGN(left, writer.edit_page(parent.child(neighbour), parent.child_birth(neighbour)));
-        parent.set_child(left_index, number_of(*left), birth_of(*left));
-        right = page;
-      }
-      Node merged(*left);
-      const NodeView from(*right);
-      if (merged.is_leaf()) {
-        merged.append_from(from, 0, from.count());
-      } else {
-        merged.insert_branch(merged.count(), parent.key(right_index), from.child(0), from.child_birth(0));
-        merged.append_from(from, 1, from.count());
-      }
-      writer.free_page(number_of(*right));
-      parent.erase(right_index);
+                     writer.pages().fetch(above.child(neighbour), above.child_birth(neighbour)));
+    if (other->header.level != page->header.level) return at_wrong_level(*other);
+    if (NodeView(*other).used_bytes() + node.used_bytes() + separator_bytes > kPageSize - sizeof(PageHeader))
+      return {};
+    LRUFS_TRY_ASSIGN(Page * parent_page, edit(writer, root, path, depth - 1));
+    Node parent(*parent_page);
+    Page* left = page;
+    const Page* right = other;
+    if (with_left) {
+      LRUFS_TRY_ASSIGN(left, writer.edit_page(parent.child(neighbour), parent.child_birth(neighbour)));
+      parent.set_child(left_index, number_of(*left), birth_of(*left));
+      right = page;
     }
+    Node merged(*left);
+    const NodeView from(*right);
+    if (merged.is_leaf()) {
+      merged.append_from(from, 0, from.count());
+    } else {
+      merged.insert_branch(merged.count(), parent.key(right_index), from.child(0), from.child_birth(0));
+      merged.append_from(from, 1, from.count());
+    }
+    writer.free_page(number_of(*right));
+    parent.erase(right_index);
   }
   return rebalance(writer, root, path, depth - 1);
 }
 
+bool keys_are_equal(Bytes a, Bytes b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+// Puts the record into a leaf whose range it certainly belongs to (keys of the leaf on both sides, or its own
+// key), if that takes no more than an edit in place.
+std::optional<LeafHints::Hint> put_into_leaf(PageWriter& writer, PageNo guess, Bytes key, Bytes value) {
+  const Page* leaf = writer.pages().leaf(guess);
+  // The copy is sought in, which is in the processor's cache then; whoever misses it here edits it as well.
+  Page* page = leaf == nullptr ? nullptr : writer.edit_in_place(*leaf);
+  if (page == nullptr) return std::nullopt;
+  Node node(*page);
+  bool found = false;
+  const std::uint16_t index = node.lower_bound(key, found);
+  if (!found && (index == 0 || index == node.count())) return std::nullopt;
+  if (!(found ? node.replace_value(index, value) : node.insert_leaf(index, key, value))) return std::nullopt;
+  return LeafHints::Hint{guess, index};
+}
+
+// The same for an erase; not if the leaf would become so small that it should be merged.
+bool erase_from_leaf(PageWriter& writer, PageNo guess, Bytes key) {
+  const Page* leaf = writer.pages().leaf(guess);
+  if (leaf == nullptr) return false;
+  const NodeView node(*leaf);
+  bool found = false;
+  const std::uint16_t index = node.lower_bound(key, found);
+  if (!found) return false;
+  if (node.used_bytes() - node.cell_bytes(index) - sizeof(std::uint16_t) < kMergeBelow) return false;
+  Page* page = writer.edit_in_place(*leaf);
+  if (page == nullptr) return false;
+  Node(*page).erase(index);
+  return true;
+}
+
 }  // namespace
 
-Result<std::optional<Bytes>> tree_get(const Pager& pager, const TreeRoot& root, Bytes key) {
+Result<std::optional<Bytes>> tree_get(const PageSource& pages, const TreeRoot& root, Bytes key) {
   if (root.page == kNoPage) return std::nullopt;
   PageNo page = root.page;
   TxnId birth = root.birth;
   for (std::size_t depth = 0; depth < kMaxDepth; ++depth) {
-    LRUFS_TRY_ASSIGN(const Page* p, pager.fetch(page, birth));
+    const Page* p = pages.fetch_verified(page, birth);
+    if (p == nullptr) [[unlikely]] {
+      LRUFS_TRY_ASSIGN(p, pages.fetch(page, birth));
+    }
     const NodeView node(*p);
     if (node.is_leaf()) {
       bool found = false;
@@ -265,42 +327,80 @@ Result<std::optional<Bytes>> tree_get(const Pager& pager, const TreeRoot& root, 
   return fail(Code::kCorrupt, "a tree is deeper than any tree can be");
 }
 
-Status tree_put(PageWriter& writer, TreeRoot& root, Bytes key, Bytes value) {
+std::optional<TreePlace> tree_find_hinted(const PageSource& pages, Bytes key, std::uint64_t hash) {
+  LeafHints* const hints = pages.hints();
+  if (hints == nullptr) return std::nullopt;
+  const LeafHints::Hint hint = hints->find(hash);
+  const Page* leaf = hint.page == kNoPage ? nullptr : pages.leaf(hint.page);
+  if (leaf == nullptr) return std::nullopt;
+  const NodeView node(*leaf);
+  if (hint.index < node.count() && keys_are_equal(node.key(hint.index), key))
+    return TreePlace{leaf, hint.index};
+  bool found = false;
+  const std::uint16_t index = node.lower_bound(key, found);
+  if (!found) return std::nullopt;
+  hints->note(hash, {hint.page, index});
+  return TreePlace{leaf, index};
+}
+
+Result<std::optional<TreePlace>> tree_find(const PageSource& pages, const TreeRoot& root, Bytes key,
+                                           std::uint64_t hash) {
+  if (const auto place = tree_find_hinted(pages, key, hash)) return place;
+  LeafHints* const hints = pages.hints();
+  if (root.page == kNoPage) return std::nullopt;
+  Path path;
+  bool found = false;
+  LRUFS_TRY(find_path(pages, root, key, path, found));
+  if (!found) return std::nullopt;
+  const Step& leaf = path.leaf();
+  if (hints != nullptr) hints->note(hash, {number_of(*leaf.page), leaf.index});
+  return TreePlace{leaf.page, leaf.index};
+}
+
+Result<LeafHints::Hint> tree_put(PageWriter& writer, TreeRoot& root, Bytes key, Bytes value, PageNo guess) {
   if (kLeafCellHeader + key.size() + value.size() > kMaxCell || key.size() > kMaxKey)
     return fail(Code::kInvalid, "a record is larger than a tree can hold");
+  if (guess != kNoPage) {
+    if (const auto place = put_into_leaf(writer, guess, key, value)) return *place;
+  }
   if (root.page == kNoPage) {
     LRUFS_TRY_ASSIGN(Page * page, writer.make_page());
     Node::init(*page, PageKind::kLeaf, 0);
     Node(*page).insert_leaf(0, key, value);
     root = {number_of(*page), birth_of(*page)};
-    return {};
+    return LeafHints::Hint{number_of(*page), 0};
   }
   Path path;
   bool found = false;
-  LRUFS_TRY(edit_path(writer, root, key, path, found));
-  Step& leaf = path.leaf();
-  Node node(*leaf.page);
+  LRUFS_TRY(find_path(writer.pages(), root, key, path, found));
+  LRUFS_TRY_ASSIGN(Page * page, edit(writer, root, path, path.depth - 1));
+  const Step& leaf = path.leaf();
+  Node node(*page);
   if (found) {
-    if (node.replace_value(leaf.index, value)) return {};
+    if (node.replace_value(leaf.index, value)) return LeafHints::Hint{number_of(*page), leaf.index};
     node.erase(leaf.index);
     if (node.count() == 0) return fail(Code::kCorrupt, "a record does not fit an empty page");
   }
-  if (node.insert_leaf(leaf.index, key, value)) return {};
-  return split_leaf(writer, root, path, key, value);
+  if (node.insert_leaf(leaf.index, key, value)) return LeafHints::Hint{number_of(*page), leaf.index};
+  LRUFS_TRY(split_leaf(writer, root, path, key, value));
+  return LeafHints::Hint{};
 }
 
-Result<bool> tree_erase(PageWriter& writer, TreeRoot& root, Bytes key) {
-  LRUFS_TRY_ASSIGN(const auto present, tree_get(writer.pager(), root, key));
-  if (!present) return false;
+Result<bool> tree_erase(PageWriter& writer, TreeRoot& root, Bytes key, PageNo guess) {
+  if (root.page == kNoPage) return false;
+  if (guess != kNoPage && erase_from_leaf(writer, guess, key)) return true;
   Path path;
   bool found = false;
-  LRUFS_TRY(edit_path(writer, root, key, path, found));
-  Node(*path.leaf().page).erase(path.leaf().index);
+  LRUFS_TRY(find_path(writer.pages(), root, key, path, found));
+  if (!found) return false;
+  LRUFS_TRY_ASSIGN(Page * page, edit(writer, root, path, path.depth - 1));
+  Node(*page).erase(path.leaf().index);
   LRUFS_TRY(rebalance(writer, root, path, path.depth - 1));
   return true;
 }
 
-void tree_walk(const Pager& pager, const TreeRoot& root, const PageVisit& visit, const PageDamage& damaged) {
+void tree_walk(const PageSource& pages, const TreeRoot& root, const PageVisit& visit,
+               const PageDamage& damaged) {
   struct Pending {
     PageNo page;
     TxnId birth;
@@ -311,7 +411,7 @@ void tree_walk(const Pager& pager, const TreeRoot& root, const PageVisit& visit,
   while (!stack.empty()) {
     const Pending next = stack.back();
     stack.pop_back();
-    const auto page = pager.fetch(next.page, next.birth);
+    const auto page = pages.fetch(next.page, next.birth);
     if (!page) {
       damaged(next.page, page.error());
       continue;

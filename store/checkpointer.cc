@@ -55,7 +55,10 @@ Status StoreImpl::run_checkpoint(bool clean) {
         return fail(error);
       }
     }
+    checkpoint_txn_ = current_.txn;
+    sum_since_checkpoint_ = 0;
     meta = current_;
+    meta.new_pages_sum = 0;
     meta.clean = clean;
     meta.damaged = damaged_.load();
     space_->begin_checkpoint();
@@ -102,6 +105,7 @@ Status StoreImpl::run_checkpoint(bool clean) {
     const MutexLock lock(writer_);
     space_->end_checkpoint(true);
     current_.durable_txn = meta.txn;
+    current_.new_pages_sum = sum_since_checkpoint_;
     current_.durable_session = meta.session;
     durable_txn_.store(raw(meta.txn));
     room_changed_.notify_all();
@@ -170,13 +174,14 @@ void StoreImpl::background() {
     }
     (void)checkpoint(readers.latest(), true, false);  // a failure is recorded and told
     report_stalled_reader();
+    shrink_slack();
     next = std::chrono::steady_clock::now() + options.sync_interval;
   }
 }
 
 void StoreImpl::wake_background() {
   if (!options.background) return;
-  if (!touches.full() && !eviction_is_due_.load(std::memory_order_relaxed)) return;
+  if (!touches.full() && eviction_due_.load(std::memory_order_relaxed) == 0) return;
   const MutexLock lock(background_mutex_);
   if (evict_wanted_) return;
   evict_wanted_ = true;
@@ -205,14 +210,20 @@ void StoreImpl::report_stalled_reader() {
 
 // Evicts ahead of need, so that writers rarely wait.
 void StoreImpl::evict_in_background() {
+  // Writers do their share themselves; this thread is not woken for each of them.
+  constexpr std::chrono::milliseconds kPause{5};
+  auto next = std::chrono::steady_clock::now();
   for (;;) {
     {
       const MutexLock lock(background_mutex_);
       while (!stopping_ && !evict_wanted_) background_wake_.wait(background_mutex_);
+      while (!stopping_ && std::chrono::steady_clock::now() < next)
+        background_wake_.wait_until(background_mutex_, next);
       if (stopping_) return;
+      next = std::chrono::steady_clock::now() + kPause;
       evict_wanted_ = false;
     }
-    if (touches.full()) (void)flush_touches(TouchBatch::kMax);
+    if (touches.full()) (void)flush_touches();
     for (;;) {
       std::uint64_t missing = 0;
       bool checkpoint_helps = false;
@@ -220,9 +231,9 @@ void StoreImpl::evict_in_background() {
         const MutexLock lock(writer_);
         limbo_->release();
         const std::uint64_t prospect = in_prospect() + orphan_pages_total_;
-        missing = prospect < evict_stop_ ? evict_stop_ - prospect : 0;
+        missing = prospect < evict_stop() ? evict_stop() - prospect : 0;
         checkpoint_helps =
-            missing == 0 && space_->free() + growable() < evict_start_ && space_->pending() > 0;
+            missing == 0 && space_->free() + growable() < evict_start() && space_->pending() > 0;
       }
       {
         const MutexLock lock(background_mutex_);
@@ -232,7 +243,7 @@ void StoreImpl::evict_in_background() {
         const auto evicted = evict_some(missing, 64, true);
         if (evicted && *evicted) continue;
       } else if (checkpoint_helps) {
-        (void)checkpoint(readers.latest(), true, false);
+        (void)checkpoint_for_room();
       }
       break;
     }

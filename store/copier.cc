@@ -130,13 +130,13 @@ class Copier {
   Result<Bytes> inline_content(const Inode& inode) const {
     if ((inode.flags & Inode::kPaged) != 0U) return Bytes{};
     LRUFS_TRY_ASSIGN(const auto content,
-                     tree_get(from_.view.pager(), from_.view.roots().names, Key::content(inode.ino)));
+                     tree_get(from_.view.pages(), from_.view.roots().names, Key::content(inode.ino)));
     return content ? content->first(std::min<std::uint64_t>(content->size(), inode.size)) : Bytes{};
   }
 
   // False: it could not be read to its end.
   Result<bool> paged_content(const Inode& inode, Ino made) {
-    ExtentCursor extents(from_.view.pager(), from_.view.roots().names, inode.ino);
+    ExtentCursor extents(from_.view.pages(), from_.view.roots().names, inode.ino);
     auto extent = extents.seek(0);
     while (extent && *extent) {
       Extent piece = **extent;

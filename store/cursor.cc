@@ -5,7 +5,10 @@ namespace lrufs::store {
 Status Cursor::descend(PageNo page, TxnId birth, int edge) {
   for (;;) {
     if (depth_ == kMaxDepth) return fail(Code::kCorrupt, "a tree is deeper than any tree can be");
-    LRUFS_TRY_ASSIGN(const Page* p, pager_->fetch(page, birth));
+    const Page* p = pages_.fetch_verified(page, birth);
+    if (p == nullptr) [[unlikely]] {
+      LRUFS_TRY_ASSIGN(p, pages_.fetch(page, birth));
+    }
     const NodeView node(*p);
     if (depth_ > 0 && node.level() + 1 != NodeView(*path_[depth_ - 1].page).level())
       return fail(Code::kCorrupt, "page " + std::to_string(raw(page)) + " is at the wrong level of its tree");
@@ -28,7 +31,10 @@ Status Cursor::seek(Bytes key) {
   TxnId birth = root_.birth;
   for (;;) {
     if (depth_ == kMaxDepth) return fail(Code::kCorrupt, "a tree is deeper than any tree can be");
-    LRUFS_TRY_ASSIGN(const Page* p, pager_->fetch(page, birth));
+    const Page* p = pages_.fetch_verified(page, birth);
+    if (p == nullptr) [[unlikely]] {
+      LRUFS_TRY_ASSIGN(p, pages_.fetch(page, birth));
+    }
     const NodeView node(*p);
     if (depth_ > 0 && node.level() + 1 != NodeView(*path_[depth_ - 1].page).level())
       return fail(Code::kCorrupt, "page " + std::to_string(raw(page)) + " is at the wrong level of its tree");
@@ -107,6 +113,10 @@ Status Cursor::prev() {
   return {};
 }
 
+LeafHints::Hint Cursor::place() const {
+  const Step& step = path_[depth_ - 1];
+  return {PageNo{step.page->header.page_no}, step.index};
+}
 Bytes Cursor::key() const { return NodeView(*path_[depth_ - 1].page).key(path_[depth_ - 1].index); }
 Bytes Cursor::value() const { return NodeView(*path_[depth_ - 1].page).value(path_[depth_ - 1].index); }
 

@@ -11,13 +11,14 @@ namespace {
 
 // One meta after the other, each synced: a power cut tears one at most.
 Status mark_metas(FileOps& ops, int fd, bool damaged) {
-  std::array<std::byte, kMetaBytes> bytes;
+  std::array<std::byte, kPageSize> bytes;
   for (std::uint64_t page = 0; page < 4; ++page) {
     LRUFS_TRY(ops.read(fd, page * kPageSize, bytes));
     auto meta = decode_meta(bytes.data()).meta;
     if (!meta || meta->damaged == damaged) continue;
     meta->damaged = damaged;
-    encode_meta(*meta, bytes.data());
+    const auto images = decode_images(bytes.data());
+    encode_meta(*meta, bytes.data(), images ? *images : std::vector<ImageRef>());
     LRUFS_TRY(ops.write(fd, page * kPageSize, bytes));
     LRUFS_TRY(ops.sync_all(fd, nullptr, 0));
   }

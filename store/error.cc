@@ -44,6 +44,8 @@ std::string_view code_name(Code code) {
       return "bound_too_small";
     case Code::kUnsupported:
       return "unsupported";
+    case Code::kConflict:
+      return "conflict";
     case Code::kStale:
       return "stale";
     case Code::kNotPermitted:

@@ -34,6 +34,7 @@ enum class Code : std::uint8_t {
   kBoundTooSmall,  // the bound does not hold what it must
   kUnsupported,    // not offered here
   kStale,          // an inode that no longer exists
+  kConflict,       // readers are at work where pages were to be edited in place: to be run again, copying
   kNotPermitted,   // never allowed, whoever asks
 };
 

@@ -1,6 +1,7 @@
-// Which object goes next, and how it goes. The order is exact: the recency tree, the inodes that were never
-// used since their creation (their number is their place), and the touches that are still in memory are
-// merged by sequence number.
+// Which object goes next, and how it goes. The order is exact: the recency tree and the inodes that were
+// never used since their creation (their number is their place) are merged by sequence number. A use that is
+// still in memory is later than the place where its object stands: it is met there, and moved, before it
+// could go.
 #include <algorithm>
 
 #include "store/bytes.h"
@@ -17,11 +18,11 @@ namespace {
 
 // The next inode at or after the mark that is in the order by its number alone; moves the mark over the
 // others.
-Result<std::optional<Inode>> at_scan_mark(const Pager& pager, const Roots& roots, std::uint64_t& mark,
+Result<std::optional<Inode>> at_scan_mark(const PageSource& pages, const Roots& roots, std::uint64_t& mark,
                                           std::optional<Inode>& to_list) {
   // Most objects have few records: the next inode is a few steps away.
   constexpr int kSteps = 8;
-  Cursor cursor(pager, roots.names);
+  Cursor cursor(pages, roots.names);
   LRUFS_TRY(cursor.seek(Key::inode(Ino{mark})));
   for (;;) {
     for (int step = 0;
@@ -58,7 +59,7 @@ Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn
       return std::nullopt;
     }
     std::optional<Victim> victim;
-    Cursor cursor(*pager, s.roots.recency);
+    Cursor cursor(s.pages(), s.roots.recency);
     LRUFS_TRY(cursor.first());
     if (cursor.valid()) {
       const auto key = split_recency_key(cursor.key());
@@ -67,7 +68,7 @@ Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn
       victim = Victim{inode, key->seq};
     }
     std::optional<Inode> to_list;
-    LRUFS_TRY_ASSIGN(const auto untouched, at_scan_mark(*pager, s.roots, s.counters.scan_mark, to_list));
+    LRUFS_TRY_ASSIGN(const auto untouched, at_scan_mark(s.pages(), s.roots, s.counters.scan_mark, to_list));
     s.changed = true;  // the mark moved
     if (to_list) {
       LRUFS_TRY(s.list_at(*to_list, to_list->touched));
@@ -77,11 +78,6 @@ Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn
     if (untouched && (!victim || raw(untouched->ino) < raw(victim->seq)))
       victim = Victim{*untouched, TouchSeq{raw(untouched->ino)}};
 
-    // Uses that are in memory only put their object, or another one, somewhere else.
-    if (const auto oldest = touches.oldest(); oldest && (!victim || oldest->seq < victim->seq)) {
-      if (const auto touch = touches.take(oldest->ino)) LRUFS_TRY(s.apply_touch(*touch));
-      continue;
-    }
     if (!victim) return std::nullopt;
     if (const auto touch = touches.take(victim->inode.ino)) {
       LRUFS_TRY(s.apply_touch(*touch));
@@ -138,13 +134,14 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
                                                            bool ahead) {
   // Eviction lives on the reserve: its transactions are kept small, or they would need more than they free.
   const std::size_t budget = reserve_ / 4;
+  bool in_place = true;
   for (int attempt = 0;; ++attempt) {
     bool paused = false;
     std::vector<Evicted> told;
     std::vector<std::uint64_t> pages;
     std::size_t objects = 0;
     std::uint64_t total = 0;
-    LRUFS_TRY_ASSIGN(auto state, begin(Store::Purpose::kDelete));
+    LRUFS_TRY_ASSIGN(auto state, begin(Store::Purpose::kDelete, in_place));
     Transaction txn(make_transaction(std::move(state)));
     const auto run = [&]() -> Status {
       while (objects < max_objects && total < wanted && !paused) {
@@ -166,6 +163,11 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
     if (const Status done = run(); !done) {
       txn.abort();
       forget_orphan_pages(told);
+      if (done.error().code == Code::kConflict) {
+        in_place = false;
+        --attempt;
+        continue;
+      }
       if (done.error().code != Code::kNoSpace || attempt == 3) return fail(done.error());
       // Even the reserve is used up: what was deleted since the last checkpoint comes back with the next one.
       LRUFS_TRY(checkpoint(readers.latest(), true, false));
@@ -183,6 +185,16 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
   }
 }
 
+void StoreImpl::evict_a_share(std::uint64_t pages) {
+  constexpr std::size_t kBatch = 32;
+  // Small objects share pages, so they are counted as well: two for one that came, up to eight if much is
+  // missing. In batches, which share the pages they change.
+  const std::size_t share = 2 + 6 * eviction_due_.load(std::memory_order_relaxed) / evict_start();
+  if (evict_share_.fetch_add(share, std::memory_order_relaxed) + share < kBatch && pages < kBatch) return;
+  evict_share_.store(0, std::memory_order_relaxed);
+  (void)evict_some(std::max<std::uint64_t>(2 * pages, kBatch), kBatch, true);
+}
+
 // The transaction that made these orphans did not happen.
 void StoreImpl::forget_orphan_pages(const std::vector<Evicted>& told) {
   const MutexLock lock(writer_);
@@ -198,22 +210,23 @@ void StoreImpl::tell_evicted(const std::vector<Evicted>& told) {
   if (options.on_evict && !told.empty()) options.on_evict(told);
 }
 
-Status StoreImpl::flush_touches(std::size_t limit) {
+Status StoreImpl::flush_touches() {
   constexpr std::size_t kPerTransaction = 64;
-  // By inode, so that those which share a leaf are written together.
-  std::vector<TouchBatch::Touch> batch = touches.oldest(limit);
-  std::sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return a.ino < b.ino; });
-  for (std::size_t from = 0; from < batch.size(); from += kPerTransaction) {
-    const std::size_t to = std::min(batch.size(), from + kPerTransaction);
-    LRUFS_TRY(update(
-        [&](Transaction& txn) -> Status {
-          for (std::size_t i = from; i < to; ++i) {
-            if (const auto taken = touches.take(batch[i].ino)) LRUFS_TRY(state_of(txn).apply_touch(*taken));
-          }
-          return {};
-        },
-        Store::Purpose::kDelete));
-    touch_flushes_.fetch_add(1, std::memory_order_relaxed);
+  for (std::size_t shard = 0; shard < TouchBatch::kShards; ++shard) {
+    // By inode, so that those which share a leaf are written together.
+    const std::vector<TouchBatch::Touch> batch = touches.shard(shard);
+    for (std::size_t from = 0; from < batch.size(); from += kPerTransaction) {
+      const std::size_t to = std::min(batch.size(), from + kPerTransaction);
+      LRUFS_TRY(update(
+          [&](Transaction& txn) -> Status {
+            for (std::size_t i = from; i < to; ++i) {
+              if (const auto taken = touches.take(batch[i].ino)) LRUFS_TRY(state_of(txn).apply_touch(*taken));
+            }
+            return {};
+          },
+          Store::Purpose::kDelete));
+      touch_flushes_.fetch_add(1, std::memory_order_relaxed);
+    }
   }
   return {};
 }

@@ -13,8 +13,8 @@ Status check_run(const Pager& pager, PageRun run);
 
 class ExtentCursor {
  public:
-  ExtentCursor(const Pager& pager, const TreeRoot& names, Ino ino)
-      : pager_(&pager), cursor_(pager, names), ino_(ino) {}
+  ExtentCursor(const PageSource& pages, const TreeRoot& names, Ino ino)
+      : pager_(&pages.pager()), cursor_(pages, names), ino_(ino) {}
 
   // The first extent that ends after `file_page`: it covers that page, or lies behind it; nullopt if there is
   // none.

@@ -19,6 +19,8 @@ enum class Fault : std::uint32_t {
   kSkipSeal = 1U << 6U,              // tree pages are published without their checksum
   kSkipLiveMeta = 1U << 7U,          // a commit does not write the live meta
   kIgnoreReaders = 1U << 8U,         // pages are reused although a reader still sees them
+  kSkipImages = 1U << 9U,            // images of pages that are edited in place stay where they are
+  kSkipPageSum = 1U << 10U,          // pages of the newest state may be in another version
 };
 
 #ifdef LRUFS_FAULTS

@@ -34,7 +34,8 @@ class FileOps {
   // An advisory lock on the whole file (open file description lock, fcntl(2) F_OFD_SETLK), not waiting:
   // kBusy.
   virtual Status lock(int fd, bool exclusive) = 0;
-  // Maps `bytes` from the beginning; may reach beyond the end of the file.
+  // Maps `bytes` from the beginning; may reach beyond the end of the file. Not `writable`: what is stored to
+  // the mapping stays with this process.
   virtual Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) = 0;
   virtual void unmap(std::byte* base, std::uint64_t bytes) = 0;
   // Makes the file `new_size` bytes long with all blocks allocated (fallocate(2) of the range). kNoSpace if

@@ -12,6 +12,12 @@ Key::Key(Ino owner, Kind kind) {
   data_[size_++] = static_cast<std::byte>(kind);
 }
 
+// Entries are found by their own hints; an object's other records lie behind its inode.
+LeafHints::Hint Key::hint(const LeafHints& hints) const {
+  return hints.find(
+      LeafHints::hash(owner(), kind() == Kind::kEntry ? load_be64(data_.data() + kKeyPrefix) : 0));
+}
+
 void Key::append64(std::uint64_t value) {
   store_be64(data_.data() + size_, value);
   size_ += 8;
@@ -63,7 +69,7 @@ std::optional<KeyParts> split_key(Bytes key) {
 }
 
 std::optional<RecencyKey> split_recency_key(Bytes key) {
-  if (key.size() != 16) return std::nullopt;
+  if (key.size() != kRecencyKey) return std::nullopt;
   return RecencyKey{TouchSeq{load_be64(key.data())}, Ino{load_be64(key.data() + 8)}};
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "store/bytes.h"
 #include "store/error.h"
 #include "store/node.h"
 #include "store/read_view.h"
@@ -34,6 +35,11 @@ class Key {
   [[nodiscard]] Bytes bytes() const { return {data_.data(), size_}; }
   operator Bytes() const { return bytes(); }  // NOLINT(google-explicit-constructor): a key is its bytes
 
+  [[nodiscard]] Ino owner() const { return Ino{load_be64(data_.data())}; }
+  [[nodiscard]] Kind kind() const { return static_cast<Kind>(data_[8]); }
+  // Where a hint says that the key may be: the entry itself, or the inode that it belongs to.
+  [[nodiscard]] LeafHints::Hint hint(const LeafHints& hints) const;
+
   static Key inode(Ino ino) { return Key(ino, Kind::kInode); }
   static Key link(Ino ino, Ino parent, Cookie cookie);
   static Key xattr(Ino ino, std::string_view name);
@@ -51,7 +57,8 @@ class Key {
   std::size_t size_ = 0;
 };
 
-inline constexpr std::size_t kKeyPrefix = 9;  // owner and kind
+inline constexpr std::size_t kKeyPrefix = 9;    // owner and kind
+inline constexpr std::size_t kRecencyKey = 16;  // and expiry keys
 
 // The parts of a key from the tree; nullopt if it is too short.
 struct KeyParts {

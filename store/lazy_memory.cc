@@ -6,9 +6,10 @@
 
 namespace lrufs::store {
 
-LazyMemory::LazyMemory(std::size_t bytes) : bytes_(bytes == 0 ? 1 : bytes) {
+LazyMemory::LazyMemory(std::size_t bytes, bool huge) : bytes_(bytes == 0 ? 1 : bytes) {
   data_ = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data_ == MAP_FAILED) std::abort();
+  if (huge) (void)::madvise(data_, bytes_, MADV_HUGEPAGE);
 }
 
 LazyMemory::~LazyMemory() {

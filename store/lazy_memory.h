@@ -10,7 +10,9 @@ namespace lrufs::store {
 class LazyMemory {
  public:
   LazyMemory() = default;
-  explicit LazyMemory(std::size_t bytes);  // aborts if the address space is exhausted
+  // Aborts if the address space is exhausted. `huge`: in pages of 2 MiB where the system has them, for what
+  // is used at random places throughout.
+  explicit LazyMemory(std::size_t bytes, bool huge = false);
   LazyMemory(LazyMemory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   LazyMemory& operator=(LazyMemory&& other) noexcept {

@@ -21,7 +21,6 @@ bool Limbo::is_young(PageNo page) const {
 }
 
 void Limbo::add(TxnId txn, PageRun run, Clock::time_point now) {
-  space_.retire_to_limbo(run);
   while (run.count > 0) {
     const bool young = is_young(run.first);
     std::uint64_t count = 1;

@@ -30,7 +30,7 @@ class Limbo {
 
   Limbo(const ReaderTable& readers, SpaceMap& space) : readers_(readers), space_(space) {}
 
-  // Pages that transaction `txn`, just published, has freed: used → busy.
+  // Pages that transaction `txn`, just published, has freed; they are busy already.
   void add(TxnId txn, PageRun run, Clock::time_point now = Clock::now());
   // Gives back what no reader can see any more: busy → free, or pending.
   void release(Clock::time_point now = Clock::now());

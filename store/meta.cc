@@ -48,17 +48,25 @@ struct RawMeta {
   std::uint64_t flags;               // 256: 1 = clean, 2 = damaged
   std::uint64_t grown_pages;         // 264
   std::uint64_t orphan_directories;  // 272
-  std::uint64_t reserved[28];        // 280: zeros
+  std::uint64_t new_pages_sum;       // 280
+  std::uint64_t images;              // 288: how many pairs of page numbers follow at 512
+  std::uint64_t images_checksum;     // 296: XXH3-64 of these
+  std::uint64_t reserved[25];        // 304: zeros
   std::uint64_t checksum;            // 504: XXH3-64 of bytes 0 … 503
 };
 static_assert(sizeof(RawMeta) == kMetaBytes);
+struct RawImage {
+  std::uint64_t image;
+  std::uint64_t target;
+};
+static_assert(kMetaBytes + Images::kMax * sizeof(RawImage) <= kPageSize);
 
 RawRoot to_raw(const TreeRoot& root) { return {raw(root.page), raw(root.birth)}; }
 TreeRoot from_raw(const RawRoot& root) { return {PageNo{root.page}, TxnId{root.birth}}; }
 
 }  // namespace
 
-void encode_meta(const Meta& meta, std::byte* page) {
+void encode_meta(const Meta& meta, std::byte* page, std::span<const ImageRef> images) {
   RawMeta image{};
   std::copy(kMagic.begin(), kMagic.end(), image.magic);
   image.format_version = kFormatVersion;
@@ -90,6 +98,16 @@ void encode_meta(const Meta& meta, std::byte* page) {
   image.durable_session = meta.durable_session;
   image.flags = (meta.clean ? kClean : 0) | (meta.damaged ? kDamagedFlag : 0);
   image.grown_pages = meta.grown_pages;
+  image.new_pages_sum = meta.new_pages_sum;
+  image.images = images.size();
+  if (!images.empty()) {
+    std::byte* const list = page + kMetaBytes;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const RawImage each{raw(images[i].image), raw(images[i].target)};
+      std::memcpy(list + i * sizeof each, &each, sizeof each);
+    }
+    image.images_checksum = hash64({list, images.size() * sizeof(RawImage)});
+  }
   image.checksum = hash64({reinterpret_cast<const std::byte*>(&image), kMetaBytes - 8});
   std::memcpy(page, &image, kMetaBytes - 8);
   // SIGKILL may fall between any two stores: the checksum makes the meta valid and must come last.
@@ -136,7 +154,25 @@ DecodedMeta decode_meta(const std::byte* page) {
   meta.clean = (image.flags & kClean) != 0;
   meta.damaged = (image.flags & kDamagedFlag) != 0;
   meta.grown_pages = image.grown_pages;
+  meta.new_pages_sum = image.new_pages_sum;
+  meta.format = image.format_version;
   return {meta, MetaFault::kNone};
+}
+
+Result<std::vector<ImageRef>> decode_images(const std::byte* page) {
+  RawMeta meta;
+  std::memcpy(&meta, page, sizeof meta);
+  const std::byte* const list = page + kMetaBytes;
+  if (meta.images == 0) return std::vector<ImageRef>();
+  if (meta.images > Images::kMax || meta.images_checksum != hash64({list, meta.images * sizeof(RawImage)}))
+    return fail(Code::kCorrupt, "the list of images of a live meta is damaged");
+  std::vector<ImageRef> images;
+  for (std::size_t i = 0; i < meta.images; ++i) {
+    RawImage each{};
+    std::memcpy(&each, list + i * sizeof each, sizeof each);
+    images.push_back({PageNo{each.image}, PageNo{each.target}});
+  }
+  return images;
 }
 
 namespace {
@@ -203,11 +239,12 @@ Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& iden
     const bool hurt = any(MetaFault::kDamaged) || metas[2].meta || metas[3].meta;
     if (!hurt && any(MetaFault::kForeign)) return fail(Code::kNotAStore, "the file is not an lrufs store");
     if (!hurt) return fail(Code::kNotFound);
-    const auto& live = metas[2].meta && (!metas[3].meta || metas[2].meta->txn > metas[3].meta->txn)
-                           ? metas[2].meta
-                           : metas[3].meta;
+    const std::uint64_t at =
+        metas[2].meta && (!metas[3].meta || metas[2].meta->txn > metas[3].meta->txn) ? 2 : 3;
+    const auto& live = metas[at].meta;
     if (!live || from_checkpoint) return fail(Code::kCorrupt, "both durable metas of the store are damaged");
     choice.durable = *live;
+    choice.live_page = at;
     choice.durable_slot = 1;  // the next checkpoint writes slot 0
     choice.damage = "both durable metas are damaged; a live meta is used, whose pages may be missing";
   }
@@ -225,7 +262,9 @@ Result<MetaChoice> choose_meta(const std::byte* header, const FileIdentity& iden
     const bool continues = (live->durable_txn == durable.txn && live->durable_session == durable.session) ||
                            live->session == durable.session || live->durable_txn > durable.txn;
     if (from_checkpoint || !same_cache || !continues || live->txn <= durable.txn) continue;
-    if (!choice.live || live->txn > choice.live->txn) choice.live = *live;
+    if (choice.live && live->txn <= choice.live->txn) continue;
+    choice.live = *live;
+    choice.live_page = slot;
   }
   if (newest) doubt(choice, metas);
   return choice;

@@ -11,11 +11,12 @@
 #include "store/btree.h"
 #include "store/error.h"
 #include "store/file_ops.h"
+#include "store/images.h"
 #include "store/types.h"
 
 namespace lrufs::store {
 
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;  // 1: no pages edited in place
 inline constexpr std::size_t kMetaBytes = 512;
 inline constexpr std::uint64_t kDurableMetaPage = 0;  // and 1
 inline constexpr std::uint64_t kLiveMetaPage = 2;     // and 3
@@ -64,6 +65,10 @@ struct Meta {
   std::uint64_t inode = 0;
   TxnId durable_txn{0};  // the durable meta that was current
   std::uint64_t durable_session = 0;
+  // Of all tree pages born after that one the checksums, added up: a page that is edited in place keeps its
+  // birth, so only this tells that the page cache has lost an edit. Format 1 has none.
+  std::uint64_t new_pages_sum = 0;
+  std::uint32_t format = kFormatVersion;
   // Durable metas.
   bool clean = false;  // written by close(): nothing was published after it
   // All metas: damage of the store's structures was seen. The store is opened read-only from then on, unless
@@ -71,7 +76,10 @@ struct Meta {
   bool damaged = false;
 };
 
-void encode_meta(const Meta& meta, std::byte* page);  // kMetaBytes; the checksum last
+// kMetaBytes; the checksum last. A live meta also names the images of its publish, behind its kMetaBytes.
+void encode_meta(const Meta& meta, std::byte* page, std::span<const ImageRef> images = {});
+// The images that a live meta names; kCorrupt.
+Result<std::vector<ImageRef>> decode_images(const std::byte* page);
 enum class MetaFault : std::uint8_t {
   kNone,
   kEmpty,  // zeros
@@ -91,8 +99,9 @@ struct MetaChoice {
   Meta durable;
   int durable_slot = 0;  // 0 or 1
   std::optional<Meta>
-      live;          // believed, as far as the metas alone can tell; its pages are still to be verified
-  TxnId highest{0};  // of all metas that could be read
+      live;  // believed, as far as the metas alone can tell; its pages are still to be verified
+  std::optional<std::uint64_t> live_page;  // where it lies; also if it takes the place of the durable one
+  TxnId highest{0};                        // of all metas that could be read
   // What is wrong with the metas, if that casts doubt on the choice: the newest checkpoint is lost, so the
   // state is an older one, of whose pages some may have been used again. Empty: nothing.
   std::string damage;

@@ -14,4 +14,6 @@ Cookie NameHash::first_cookie(std::string_view name) const {
   return Cookie{upper * kSlots};
 }
 
+std::uint64_t NameHash::second(std::string_view name) const { return hash64(as_bytes(name), ~seed_); }
+
 }  // namespace lrufs::store

@@ -19,6 +19,8 @@ class NameHash {
 
   // The first cookie of the name's hash: slot 0, at least kFirstCookie, 63 bits.
   [[nodiscard]] Cookie first_cookie(std::string_view name) const;
+  // Another hash, independent of that one.
+  [[nodiscard]] std::uint64_t second(std::string_view name) const;
 
  private:
   std::uint64_t seed_;

@@ -9,60 +9,10 @@ namespace lrufs::store {
 
 namespace {
 
-constexpr std::size_t kSlotBytes = sizeof(std::uint16_t);
-constexpr std::size_t kBranchTail = 16;   // child page and its birth
-constexpr std::size_t kBranchHeader = 2;  // key length
-
 std::size_t leaf_cell_bytes(std::size_t key, std::size_t value) { return kLeafCellHeader + key + value; }
 std::size_t branch_cell_bytes(std::size_t key) { return kBranchHeader + key + kBranchTail; }
 
 }  // namespace
-
-int compare_keys(Bytes a, Bytes b) {
-  // The first sixteen bytes nearly always decide: inode number or sequence, then kind and most of a cookie.
-  const std::size_t common = std::min(a.size(), b.size());
-  std::size_t at = 0;
-  for (; at < 16 && common - at >= 8; at += 8) {
-    const std::uint64_t x = load_be64(a.data() + at);
-    const std::uint64_t y = load_be64(b.data() + at);
-    if (x != y) return x < y ? -1 : 1;
-  }
-  const int order = common == at ? 0 : std::memcmp(a.data() + at, b.data() + at, common - at);
-  if (order != 0) return order;
-  return a.size() == b.size() ? 0 : (a.size() < b.size() ? -1 : 1);
-}
-
-std::uint16_t NodeView::slot(std::uint16_t index) const {
-  return load_le<std::uint16_t>(page_->bytes() + sizeof(PageHeader) + kSlotBytes * index);
-}
-
-Bytes NodeView::key(std::uint16_t index) const {
-  const std::byte* cell = page_->bytes() + slot(index);
-  return {cell + (is_leaf() ? kLeafCellHeader : kBranchHeader), load_le<std::uint16_t>(cell)};
-}
-
-Bytes NodeView::value(std::uint16_t index) const {
-  const std::byte* cell = page_->bytes() + slot(index);
-  const auto key_bytes = load_le<std::uint16_t>(cell);
-  return {cell + kLeafCellHeader + key_bytes, load_le<std::uint16_t>(cell + 2)};
-}
-
-PageNo NodeView::child(std::uint16_t index) const {
-  const std::byte* cell = page_->bytes() + slot(index);
-  return PageNo{load_le<std::uint64_t>(cell + kBranchHeader + load_le<std::uint16_t>(cell))};
-}
-
-TxnId NodeView::child_birth(std::uint16_t index) const {
-  const std::byte* cell = page_->bytes() + slot(index);
-  return TxnId{load_le<std::uint64_t>(cell + kBranchHeader + load_le<std::uint16_t>(cell) + 8)};
-}
-
-std::size_t NodeView::cell_bytes(std::uint16_t index) const {
-  const std::byte* cell = page_->bytes() + slot(index);
-  const std::size_t key_bytes = load_le<std::uint16_t>(cell);
-  return is_leaf() ? leaf_cell_bytes(key_bytes, load_le<std::uint16_t>(cell + 2))
-                   : branch_cell_bytes(key_bytes);
-}
 
 std::uint16_t NodeView::lower_bound(Bytes wanted, bool& found) const {
   std::uint16_t low = 0;

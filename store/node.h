@@ -9,10 +9,12 @@
 // validate() accepted or that this process wrote.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 
+#include "store/bytes.h"
 #include "store/page.h"
 #include "store/types.h"
 
@@ -20,10 +22,25 @@ namespace lrufs::store {
 
 inline constexpr std::size_t kMaxCell = (kPageSize - sizeof(PageHeader)) / 4 - sizeof(std::uint16_t);
 inline constexpr std::size_t kLeafCellHeader = 4;
+inline constexpr std::size_t kBranchHeader = 2;  // key length
+inline constexpr std::size_t kBranchTail = 16;   // child page and its birth
+inline constexpr std::size_t kSlotBytes = sizeof(std::uint16_t);
 inline constexpr std::size_t kMaxKey = 300;
 
 // Bytewise order, shorter first where one is a prefix of the other.
-int compare_keys(Bytes a, Bytes b);
+inline int compare_keys(Bytes a, Bytes b) {
+  // The first sixteen bytes nearly always decide: inode number or sequence, then kind and most of a cookie.
+  const std::size_t common = std::min(a.size(), b.size());
+  std::size_t at = 0;
+  for (; at < 16 && common - at >= 8; at += 8) {
+    const std::uint64_t x = load_be64(a.data() + at);
+    const std::uint64_t y = load_be64(b.data() + at);
+    if (x != y) return x < y ? -1 : 1;
+  }
+  const int order = common == at ? 0 : std::memcmp(a.data() + at, b.data() + at, common - at);
+  if (order != 0) return order;
+  return a.size() == b.size() ? 0 : (a.size() < b.size() ? -1 : 1);
+}
 
 // Bounds, order and header of a tree page that came from the file: afterwards no access through Node leaves
 // the page. (The checksum is the pager's.)
@@ -38,11 +55,30 @@ class NodeView {
   }
   [[nodiscard]] std::uint16_t count() const { return page_->header.count; }
   [[nodiscard]] std::uint8_t level() const { return page_->header.level; }
-  [[nodiscard]] Bytes key(std::uint16_t index) const;
-  [[nodiscard]] Bytes value(std::uint16_t index) const;        // leaf
-  [[nodiscard]] PageNo child(std::uint16_t index) const;       // branch
-  [[nodiscard]] TxnId child_birth(std::uint16_t index) const;  // branch
-  [[nodiscard]] std::size_t cell_bytes(std::uint16_t index) const;
+  [[nodiscard]] Bytes key(std::uint16_t index) const {
+    const std::byte* cell = page_->bytes() + slot(index);
+    return {cell + (is_leaf() ? kLeafCellHeader : kBranchHeader), load_le<std::uint16_t>(cell)};
+  }
+  // Of a leaf.
+  [[nodiscard]] Bytes value(std::uint16_t index) const {
+    const std::byte* cell = page_->bytes() + slot(index);
+    return {cell + kLeafCellHeader + load_le<std::uint16_t>(cell), load_le<std::uint16_t>(cell + 2)};
+  }
+  // Of a branch.
+  [[nodiscard]] PageNo child(std::uint16_t index) const {
+    const std::byte* cell = page_->bytes() + slot(index);
+    return PageNo{load_le<std::uint64_t>(cell + kBranchHeader + load_le<std::uint16_t>(cell))};
+  }
+  [[nodiscard]] TxnId child_birth(std::uint16_t index) const {
+    const std::byte* cell = page_->bytes() + slot(index);
+    return TxnId{load_le<std::uint64_t>(cell + kBranchHeader + load_le<std::uint16_t>(cell) + 8)};
+  }
+  [[nodiscard]] std::size_t cell_bytes(std::uint16_t index) const {
+    const std::byte* cell = page_->bytes() + slot(index);
+    const std::size_t key_bytes = load_le<std::uint16_t>(cell);
+    return is_leaf() ? kLeafCellHeader + key_bytes + load_le<std::uint16_t>(cell + 2)
+                     : kBranchHeader + key_bytes + kBranchTail;
+  }
 
   // Leaf: the first index whose key is >= `key` (count() if none); `found` tells equality.
   [[nodiscard]] std::uint16_t lower_bound(Bytes key, bool& found) const;
@@ -55,7 +91,9 @@ class NodeView {
 
  private:
   friend class Node;
-  [[nodiscard]] std::uint16_t slot(std::uint16_t index) const;
+  [[nodiscard]] std::uint16_t slot(std::uint16_t index) const {
+    return load_le<std::uint16_t>(page_->bytes() + sizeof(PageHeader) + kSlotBytes * index);
+  }
   const Page* page_;
 };
 

@@ -58,7 +58,8 @@ class PosixFileOps final : public FileOps {
   }
 
   Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) override {
-    void* base = ::mmap(nullptr, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    const int flags = writable ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
+    void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (base == MAP_FAILED) return os_error("mmap");
     return static_cast<std::byte*>(base);
   }

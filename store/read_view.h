@@ -39,16 +39,29 @@ struct Segment {
   std::uint64_t length = 0;
 };
 
+struct Extent;
+
 class ReadView {
  public:
-  ReadView(const Pager& pager, const Roots& roots, const NameHash& hash)
-      : pager_(&pager), roots_(&roots), hash_(&hash) {}
+  ReadView(const PageSource& pages, const Roots& roots, const NameHash& hash)
+      : pages_(pages), roots_(&roots), hash_(&hash) {}
 
   // kNotFound if there is no such inode; orphans are found.
   [[nodiscard]] Result<Inode> inode(Ino ino) const;
   // kNotFound if the directory has no such entry (or does not exist). Does not check that `dir` is a
   // directory.
   [[nodiscard]] Result<DirEntry> lookup(Ino dir, std::string_view name) const;
+  // The object of that name.
+  struct Object {
+    Inode inode;
+    TreePlace place;  // of its record; near that lies its content
+  };
+  [[nodiscard]] Result<Object> find(Ino dir, std::string_view name) const;
+  [[nodiscard]] Result<Object> object(Ino ino) const;  // kNotFound
+  // What the hint to find() is filed under.
+  [[nodiscard]] std::uint64_t name_hint(Ino dir, std::string_view name) const {
+    return LeafHints::hash(dir, hash_->second(name));
+  }
   // The entry at a link, or kNotFound.
   [[nodiscard]] Result<DirEntry> entry_at(Ino dir, Cookie cookie) const;
   // Calls `each` for the entries after `after` (Cookie{0}: from the first) in cookie order, until it returns
@@ -66,6 +79,9 @@ class ReadView {
   // covered.
   [[nodiscard]] Result<std::uint64_t> map_content(const Inode& inode, std::uint64_t offset,
                                                   std::uint64_t length, std::vector<Segment>& out) const;
+  // The same, when it is known where the inode lies.
+  [[nodiscard]] Result<std::uint64_t> map_content(const Object& object, std::uint64_t offset,
+                                                  std::uint64_t length, std::vector<Segment>& out) const;
   // Copies content to `out`; returns the number of bytes (short at the end of the file).
   [[nodiscard]] Result<std::uint64_t> read(const Inode& inode, std::uint64_t offset, MutableBytes out) const;
   // SEEK_DATA and SEEK_HOLE of lseek(2): the next data at or after offset (kNotFound: none), the next hole
@@ -81,12 +97,16 @@ class ReadView {
   // Orphans, ascending, those after `after`.
   [[nodiscard]] Result<std::vector<Ino>> orphans(Ino after, std::size_t limit) const;
 
-  [[nodiscard]] const Pager& pager() const { return *pager_; }
+  [[nodiscard]] const PageSource& pages() const { return pages_; }
+  [[nodiscard]] const Pager& pager() const { return pages_.pager(); }
   [[nodiscard]] const Roots& roots() const { return *roots_; }
   [[nodiscard]] const NameHash& name_hash() const { return *hash_; }
 
  private:
-  const Pager* pager_;
+  [[nodiscard]] Result<std::optional<TreePlace>> place_of(Ino ino) const;
+  [[nodiscard]] std::optional<Extent> first_extent(const Object& object) const;
+  [[nodiscard]] Result<std::optional<Bytes>> inline_content(Ino ino, const TreePlace& place) const;
+  PageSource pages_;
   const Roots* roots_;
   const NameHash* hash_;
 };

@@ -1,14 +1,15 @@
 // ReaderTable: which states are being read, so that the writer knows which pages nobody can see any more; and
-// the latest published roots, for readers to start from. Taking and releasing a slot costs two atomic stores
-// and no lock.
+// the latest published roots, for readers to start from. Taking and releasing a slot costs two atomic
+// operations and no lock.
 //
 // Protocol (as hazard pointers, M. Michael, IEEE TPDS 15(6), 2004): a reader announces the latest transaction
 // in its slot and looks whether that still is the latest; if not it announces again. The writer publishes,
 // then looks at the slots: it sees every reader of an older state, because all four steps are sequentially
-// consistent.
+// consistent. In the same way exclude() announces that the writer wants to be alone, and then looks at the
+// slots: a reader that it does not see will see it, and waits.
 //
-// Thread-safety: acquire() and release() from any thread; publish(), oldest() and oldest_after() from the
-// holder of the writer's lock.
+// Thread-safety: acquire() and release() from any thread; publish(), exclude(), admit(), oldest() and
+// oldest_after() from the holder of the writer's lock.
 #pragma once
 
 #include <array>
@@ -29,12 +30,17 @@ class ReaderTable {
     TxnId txn{0};
     Roots roots;
   };
-  // Waits (yielding) only while all slots are taken. `frozen`: the reader needs content to stay as it is,
-  // too.
+  // Waits (yielding) only while all slots are taken, or while the writer is alone: for as long as it takes to
+  // copy some pages. `frozen`: the reader needs content to stay as it is, too.
   Lease acquire(bool frozen);
   void release(const Lease& lease, bool frozen);
 
   void publish(TxnId txn, const Roots& roots);
+  // True: nobody reads, and nobody will begin to before admit(). False: a reader is at work, and has not
+  // ended within a microsecond or two.
+  [[nodiscard]] bool exclude();
+  void admit() { excluded_.store(false, std::memory_order_seq_cst); }
+  [[nodiscard]] bool any() const;
   // The oldest state that a reader may see; the latest one if there are none.
   [[nodiscard]] TxnId oldest() const { return oldest_after(TxnId{0}); }
   // The same among the readers of states newer than `txn`.
@@ -45,6 +51,7 @@ class ReaderTable {
 
  private:
   static constexpr std::uint64_t kFree = ~0ULL;
+  static constexpr std::uint64_t kWaiting = kFree - 1;  // taken, by a reader that does not read yet
   static constexpr std::size_t kRing = 16;
   struct alignas(64) Slot {
     std::atomic<std::uint64_t> txn{kFree};
@@ -60,6 +67,7 @@ class ReaderTable {
   std::array<Published, kRing> ring_;
   std::atomic<std::uint64_t> latest_{0};
   std::atomic<std::uint64_t> frozen_{0};
+  std::atomic<bool> excluded_{false};
   std::atomic<std::size_t> high_{0};  // slots ever used: the writer looks at no more
 };
 

@@ -135,12 +135,12 @@ Result<RepairReport> repair_file(const std::string& path, const RepairOptions& o
     return report;
   }
   const auto state = old.snapshot(Snapshot::Kind::kFull);
-  const Salvage kept = salvage(state->view);
+  const Salvage kept = salvage(state.view());
   report.found = kept.found;
   report.dropped = kept.dropped;
   LRUFS_TRY(check_room(path, kept));
   LRUFS_TRY_ASSIGN(NewFile file, NewFile::beside(path));
-  LRUFS_TRY(fill({state->view, *old.ops, old.fd}, kept, old.options, file.path(), report));
+  LRUFS_TRY(fill({state.view(), *old.ops, old.fd}, kept, old.options, file.path(), report));
   LRUFS_TRY(expect_sound(file.path(), old.options));
   LRUFS_TRY(file.replace(path, *old.ops));
   return report;

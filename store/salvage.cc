@@ -38,7 +38,7 @@ class Salvager {
 
  private:
   void walk(PageNo number, TxnId birth, int level, const KeyBytes& low, const KeyBytes& high) {
-    const auto page = view_.pager().fetch(number, birth);
+    const auto page = view_.pages().fetch(number, birth);
     if (!page || (level >= 0 && NodeView(**page).level() != level) || !seen_.insert(raw(number)).second) {
       lost_.emplace_back(low, high);
       // Of a branch nobody knows what it led to.

@@ -1,6 +1,7 @@
 #include "store/space_map.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 
@@ -210,6 +211,13 @@ void SpaceMap::give_back(PageRun run) {
   }
 }
 
+// Readers look at these bits, too (Pager::current_leaf()).
+void SpaceMap::set_used(std::uint64_t page, bool value) {
+  const std::atomic_ref<std::uint64_t> word(used_[page / 64]);
+  const std::uint64_t bit = 1ULL << (page % 64);
+  word.store(value ? used_[page / 64] | bit : used_[page / 64] & ~bit, std::memory_order_release);
+}
+
 // --- commit
 // ------------------------------------------------------------------------------------------------------
 
@@ -218,7 +226,7 @@ void SpaceMap::publish(PageRun run) {
     const std::uint64_t page = raw(run.first) + i;
     clear(busy_, page);
     --busy_count_;
-    set(used_, page);
+    set_used(page, true);
     ++used_count_;
     touch_chunk(page);
   }
@@ -227,7 +235,7 @@ void SpaceMap::publish(PageRun run) {
 void SpaceMap::retire(PageRun run) {
   for (std::uint64_t i = 0; i < run.count; ++i) {
     const std::uint64_t page = raw(run.first) + i;
-    clear(used_, page);
+    set_used(page, false);
     --used_count_;
     touch_chunk(page);
     if (is_free(page)) note_free(page);
@@ -245,7 +253,7 @@ LazyMemory SpaceMap::taken() const {
 void SpaceMap::retire_to_limbo(PageRun run) {
   for (std::uint64_t i = 0; i < run.count; ++i) {
     const std::uint64_t page = raw(run.first) + i;
-    clear(used_, page);
+    set_used(page, false);
     --used_count_;
     set(busy_, page);
     ++busy_count_;

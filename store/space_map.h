@@ -41,6 +41,8 @@ class SpaceMap {
   void copy_used_to_durable();
   void finish_load(std::uint64_t grown);  // counts
   [[nodiscard]] bool is_used(PageNo page) const { return test(used_, raw(page)); }
+  // A bit a page; other threads may look at them as they change.
+  [[nodiscard]] const std::uint64_t* used_bits() const { return used_; }
 
   // --- taking and giving back (a transaction's or a writer's pages are busy until commit)
   // ------------------------- One page, recycled ones first. kNoPage: none.
@@ -105,6 +107,7 @@ class SpaceMap {
   [[nodiscard]] bool is_free(std::uint64_t page) const {
     return page < grown_ && ((taken_word(page / 64) >> (page % 64)) & 1U) == 0;
   }
+  void set_used(std::uint64_t page, bool value);
   void mark_busy(std::uint64_t page);
   void note_free(std::uint64_t page);
   void touch_chunk(std::uint64_t page);

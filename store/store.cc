@@ -11,32 +11,60 @@ namespace lrufs::store {
 
 namespace {
 
-// Splits "a/b/c"; kInvalid for empty, "." and ".." components.
-Result<std::vector<std::string_view>> split_path(std::string_view key) {
-  std::vector<std::string_view> parts;
-  while (!key.empty()) {
-    const std::size_t slash = key.find('/');
-    const std::string_view part = key.substr(0, slash);
-    if (part.empty() || part == "." || part == "..")
-      return fail(Code::kInvalid, "a key is a path like \"a/b/c\", without empty parts, \".\" or \"..\"");
-    if (part.size() > kMaxName) return fail(Code::kNameTooLong);
-    parts.push_back(part);
-    if (slash == std::string_view::npos) break;
-    key.remove_prefix(slash + 1);
-    if (key.empty()) return fail(Code::kInvalid, "a key does not end in \"/\"");
+// The parts of "a/b/c", one after the other.
+class PathParts {
+ public:
+  // kInvalid for empty, "." and ".." parts.
+  static Result<PathParts> of(std::string_view key) {
+    for (PathParts parts(key); !parts.done();) {
+      if (parts.rest_.back() == '/') return fail(Code::kInvalid, "a key does not end in \"/\"");
+      const std::string_view part = parts.next();
+      if (part.empty() || part == "." || part == "..")
+        return fail(Code::kInvalid, "a key is a path like \"a/b/c\", without empty parts, \".\" or \"..\"");
+      if (part.size() > kMaxName) return fail(Code::kNameTooLong);
+    }
+    return PathParts(key);
   }
-  return parts;
+  [[nodiscard]] bool done() const { return rest_.empty(); }
+  std::string_view next() {
+    const std::size_t slash = rest_.find('/');
+    const std::string_view part = rest_.substr(0, slash);
+    rest_.remove_prefix(slash == std::string_view::npos ? rest_.size() : slash + 1);
+    return part;
+  }
+
+ private:
+  explicit PathParts(std::string_view key) : rest_(key) {}
+  std::string_view rest_;
+};
+
+// The object at the end of the path.
+Result<ReadView::Object> walk(const ReadView& view, PathParts parts) {
+  if (parts.done()) return view.object(kRootIno);
+  Ino dir = kRootIno;
+  for (;;) {
+    LRUFS_TRY_ASSIGN(const ReadView::Object object, view.find(dir, parts.next()));
+    if (parts.done()) return object;
+    if (!object.inode.is_directory()) return fail(Code::kNotDirectory);
+    dir = object.inode.ino;
+  }
 }
 
-// Entries tell the type, so that only the last inode is read.
-Result<Inode> walk(const ReadView& view, const std::vector<std::string_view>& parts, std::size_t count) {
-  Ino ino = kRootIno;
-  for (std::size_t i = 0; i < count; ++i) {
-    LRUFS_TRY_ASSIGN(const DirEntry entry, view.lookup(ino, parts[i]));
-    if (i + 1 < count && entry.type != DT_DIR) return fail(Code::kNotDirectory);
-    ino = entry.ino;
+// The directory that the last part of the path is in, and that part; kInvalid for the empty path.
+struct Parent {
+  Inode dir;
+  std::string_view name;
+};
+Result<Parent> walk_to_parent(const ReadView& view, PathParts parts) {
+  if (parts.done()) return fail(Code::kInvalid);
+  LRUFS_TRY_ASSIGN(Inode dir, view.inode(kRootIno));
+  for (;;) {
+    const std::string_view name = parts.next();
+    if (parts.done()) return Parent{dir, name};
+    LRUFS_TRY_ASSIGN(const ReadView::Object object, view.find(dir.ino, name));
+    if (!object.inode.is_directory()) return fail(Code::kNotDirectory);
+    dir = object.inode;
   }
-  return view.inode(ino);
 }
 
 Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, std::uint32_t mode) {
@@ -52,34 +80,33 @@ Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, st
   return child;
 }
 
-// The file at `parts`, made with its parents if it is absent; the caller puts it. `used`: to be touched;
-// kNoIno for a new file, whose number is its place in the order.
-Result<Inode> open_for_writing(Transaction& txn, const std::vector<std::string_view>& parts, Ino& used) {
+// The file at the end of the path, made with its parents if it is absent; the caller puts it. `used`: to be
+// touched; kNoIno for a new file, whose number is its place in the order.
+Result<Inode> open_for_writing(Transaction& txn, PathParts parts, Ino& used) {
   used = kNoIno;
-  if (parts.empty()) return fail(Code::kIsDirectory);
+  if (parts.done()) return fail(Code::kIsDirectory);
   Ino at = kRootIno;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const bool last = i + 1 == parts.size();
-    const auto entry = txn.view().lookup(at, parts[i]);
-    if (entry) {
+  for (;;) {
+    const std::string_view name = parts.next();
+    const bool last = parts.done();
+    const auto inode = txn.find(at, name);
+    if (inode) {
       if (last) {
-        LRUFS_TRY_ASSIGN(const Inode file, txn.view().inode(entry->ino));
-        if (!file.is_regular()) return fail(Code::kIsDirectory);
-        used = file.ino;
-        return file;
+        if (!inode->is_regular()) return fail(Code::kIsDirectory);
+        used = inode->ino;
+        return *inode;
       }
-      if (entry->type != DT_DIR) return fail(Code::kNotDirectory);
-      at = entry->ino;
+      if (!inode->is_directory()) return fail(Code::kNotDirectory);
+      at = inode->ino;
       continue;
     }
-    if (entry.error().code != Code::kNotFound) return fail(entry.error());
+    if (inode.error().code != Code::kNotFound) return fail(inode.error());
     LRUFS_TRY_ASSIGN(Inode dir, txn.view().inode(at));
-    LRUFS_TRY_ASSIGN(const Inode child, make_child(txn, dir, parts[i], last ? 0100644 : 0040755));
+    LRUFS_TRY_ASSIGN(const Inode child, make_child(txn, dir, name, last ? 0100644 : 0040755));
     if (last) return child;
     LRUFS_TRY(txn.put_inode(child));
     at = child.ino;
   }
-  return fail(Code::kInvalid);
 }
 
 }  // namespace
@@ -95,9 +122,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Options opti
 
 Status Store::close() { return impl_->close(); }
 
-Snapshot Store::snapshot(Snapshot::Kind kind) const {
-  return StoreImpl::make_snapshot(impl_->snapshot(kind));
-}
+Snapshot Store::snapshot(Snapshot::Kind kind) const { return impl_->snapshot(kind); }
 
 Result<Transaction> Store::begin(Purpose purpose) {
   LRUFS_TRY_ASSIGN(auto state, impl_->begin(purpose));
@@ -192,7 +217,8 @@ bool Store::all_readable(const std::vector<Segment>& segments) { return impl_->a
 std::uint64_t Store::max_file_size() const {
   // Beside the content: the space log before it is condensed, the extents, and what holds the name.
   constexpr std::uint64_t kLogPages = 272;
-  const std::uint64_t other = impl_->reserve_ + kHeaderPages + kLogPages + impl_->capacity_ / 256;
+  const std::uint64_t other =
+      impl_->reserve_ + kHeaderPages + kLogPages + impl_->image_pages() + impl_->capacity_ / 256;
   return (impl_->capacity_ - std::min(impl_->capacity_, other)) * kPageSize;
 }
 
@@ -200,13 +226,14 @@ std::uint64_t Store::max_file_size() const {
 // -----------------------------------------------------------------------------------------------------------
 
 Result<Inode> Store::resolve(std::string_view key) const {
-  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   const Snapshot state = snapshot(Snapshot::Kind::kTransient);
-  return walk(state.view(), parts, parts.size());
+  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view(), parts));
+  return object.inode;
 }
 
 Status Store::put(std::string_view key, Bytes value) {
-  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   StagedData staged;
   if (value.size() >= kStageThreshold) {
     LRUFS_TRY_ASSIGN(staged, stage(0, value));
@@ -226,12 +253,14 @@ Status Store::put(std::string_view key, Bytes value) {
 }
 
 Result<std::string> Store::get(std::string_view key) {
-  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
-  const Snapshot state = snapshot(Snapshot::Kind::kTransient);
-  LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));
+  LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
+  const Snapshot::State state(*impl_, Snapshot::Kind::kTransient);
+  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view, parts));
+  const Inode& inode = object.inode;
   if (inode.is_directory()) return fail(Code::kIsDirectory);
+  touch(inode.ino);
   std::vector<Segment> segments;
-  LRUFS_TRY(state.view().map_content(inode, 0, inode.size, segments));
+  LRUFS_TRY(state.view.map_content(object, 0, inode.size, segments));
   std::string value;
   value.reserve(inode.size);
   for (const Segment& segment : segments) {
@@ -244,24 +273,24 @@ Result<std::string> Store::get(std::string_view key) {
     if (segment.data != nullptr && impl_->pager->lost_bytes(segment.data, segment.length))
       return unreadable(kNoPage);
   }
-  touch(inode.ino);
   impl_->bytes_read_.fetch_add(value.size(), std::memory_order_relaxed);
   return value;
 }
 
 Result<std::uint64_t> Store::read(std::string_view key, std::uint64_t offset, MutableBytes out) {
-  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
-  const Snapshot state = snapshot(Snapshot::Kind::kTransient);
-  LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));
+  LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
+  const Snapshot::State state(*impl_, Snapshot::Kind::kTransient);
+  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view, parts));
+  const Inode& inode = object.inode;
   if (inode.is_directory()) return fail(Code::kIsDirectory);
   touch(inode.ino);
-  LRUFS_TRY_ASSIGN(const std::uint64_t bytes, state.view().read(inode, offset, out));
+  LRUFS_TRY_ASSIGN(const std::uint64_t bytes, state.view.read(inode, offset, out));
   impl_->bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
   return bytes;
 }
 
 Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
-  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
+  LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   StagedData staged;
   if (data.size() >= kStageThreshold) {
     LRUFS_TRY_ASSIGN(staged, stage(offset, data));
@@ -278,16 +307,16 @@ Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
 }
 
 Status Store::erase(std::string_view key) {
-  LRUFS_TRY_ASSIGN(const auto parts, split_path(key));
-  if (parts.empty()) return fail(Code::kNotPermitted, "the root cannot be erased");
+  LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
+  if (parts.done()) return fail(Code::kNotPermitted, "the root cannot be erased");
   return update(
       [&](Transaction& txn) -> Status {
-        LRUFS_TRY_ASSIGN(Inode dir, walk(txn.view(), parts, parts.size() - 1));
-        if (!dir.is_directory()) return fail(Code::kNotDirectory);
-        LRUFS_TRY_ASSIGN(const DirEntry entry, txn.view().lookup(dir.ino, parts.back()));
-        LRUFS_TRY_ASSIGN(Inode child, txn.view().inode(entry.ino));
+        LRUFS_TRY_ASSIGN(const Parent parent, walk_to_parent(txn.view(), parts));
+        Inode dir = parent.dir;
+        LRUFS_TRY_ASSIGN(const ReadView::Object object, txn.view().find(dir.ino, parent.name));
+        Inode child = object.inode;
         if (child.is_directory() && child.entries > 0) return fail(Code::kNotEmpty);
-        LRUFS_TRY(txn.unlink(dir, parts.back(), child));
+        LRUFS_TRY(txn.unlink(dir, parent.name, child));
         dir.mtime = dir.ctime = now();
         LRUFS_TRY(txn.put_inode(dir));
         if (child.nlink > (child.is_directory() ? 1U : 0U)) return txn.put_inode(child);
@@ -303,9 +332,10 @@ Status Store::erase(std::string_view key) {
 
 Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_view from,
                                               std::size_t limit) const {
-  LRUFS_TRY_ASSIGN(const auto parts, split_path(dir));
+  LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(dir));
   const Snapshot state = snapshot(Snapshot::Kind::kTransient);
-  LRUFS_TRY_ASSIGN(const Inode inode, walk(state.view(), parts, parts.size()));
+  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view(), parts));
+  const Inode& inode = object.inode;
   if (!inode.is_directory()) return fail(Code::kNotDirectory);
   std::vector<std::string> names;
   LRUFS_TRY(state.view().list(inode.ino, Cookie{0}, [&](const DirEntry& entry) {
@@ -327,7 +357,8 @@ Statistics StoreImpl::statistics() {
     s.used_bytes = space_->used() * kPageSize;
     s.file_bytes = space_->grown() * kPageSize;
     s.free_bytes = (space_->free() + growable()) * kPageSize;
-    s.pending_bytes = (space_->pending() + space_->busy()) * kPageSize;
+    const std::uint64_t set_aside = images_ ? image_pages() : 0;
+    s.pending_bytes = (space_->pending() + space_->busy() - set_aside) * kPageSize;
     s.pinned_bytes = limbo_->pages() * kPageSize;
     s.files = current_.counters.files;
     s.directories = current_.counters.directories;

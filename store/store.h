@@ -86,6 +86,7 @@ class Snapshot {
   [[nodiscard]] TxnId id() const;
 
  private:
+  friend class Store;
   friend class StoreImpl;
   struct State;
   explicit Snapshot(std::unique_ptr<State> state);

@@ -29,14 +29,19 @@
 namespace lrufs::store {
 
 struct Transaction::State final : public PageWriter {
-  State(StoreImpl& owner, Store::Purpose why);
+  State(StoreImpl& owner, Store::Purpose why, bool in_place);
 
   // PageWriter
-  [[nodiscard]] const Pager& pager() const override;
+  [[nodiscard]] PageSource pages() const override;
   [[nodiscard]] TxnId birth() const override { return id; }
   Result<Page*> make_page() override;
   Result<Page*> edit_page(PageNo page, TxnId birth) override;
+  Page* edit_in_place(const Page& page) override;
   void free_page(PageNo page) override;
+  // Into the namespace tree, where the owner's inode was found last, if that is the place.
+  Result<LeafHints::Hint> put(const Key& key, Bytes value);
+  Result<bool> erase(const Key& key);
+  [[nodiscard]] PageNo guess(const Key& key) const;
 
   // Content pages.
   Result<PageRun> take_run(std::uint64_t want, PageNo hint);
@@ -69,6 +74,7 @@ struct Transaction::State final : public PageWriter {
   TxnId id;
   Roots roots;
   Counters counters;
+  Images* const images;  // null: pages are copied, never edited in place
   ReadView view;
   bool active = true;
   bool changed = false;
@@ -78,23 +84,26 @@ struct Transaction::State final : public PageWriter {
   std::vector<PageNo> spare_pages;  // taken and freed again in this transaction
   std::vector<PageRun> spare_runs;
   std::vector<PageRun> freed;
+  std::vector<PageNo> freed_tree_pages;  // of these, with the states' own
   std::vector<StagedData*> staged_used;
   std::vector<TouchBatch::Touch> touches_written;
   std::vector<Ino> destroyed;
+  Ino near = kNoIno;  // the object that was looked up or put last, and its leaf
+  PageNo near_leaf = kNoPage;
+  Ino linked = kNoIno;  // last, under the name of this hash
+  std::uint64_t linked_hash = 0;
   const std::uint64_t losses;  // of the map's guard, when it began
 };
 
 struct Snapshot::State {
-  State(ReaderTable& table, const Pager& pager, const NameHash& hash, ReaderTable::Lease taken,
-        bool is_frozen)
-      : readers(&table), lease(taken), frozen(is_frozen), view(pager, lease.roots, hash) {}
+  State(StoreImpl& store, Kind kind);
   ~State() { readers->release(lease, frozen); }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ReaderTable* readers;
-  ReaderTable::Lease lease;
-  bool frozen;
-  ReadView view;
+  const bool frozen;
+  const ReaderTable::Lease lease;
+  const ReadView view;
 };
 
 // The message by which create() asks update() for a free place under max_files.
@@ -122,7 +131,11 @@ class StoreImpl {
   Status load_durable_state(const MetaChoice& choice) REQUIRES(writer_, checkpoint_mutex_);
   Status holds_all_pages() const REQUIRES(writer_);
   Status refuse_truncated(const Meta& meta) const REQUIRES(writer_);
+  // Images of the live state that SIGKILL kept from their place.
+  Status place_images(const Meta& live, const std::byte* meta_page);
   Status verify_new_pages(const Meta& live, TxnId durable_txn) const;
+  // The sum of the checksums of the state's tree pages born after `since`; kCorrupt, kIo.
+  [[nodiscard]] Result<std::uint64_t> sum_new_pages(const Meta& meta, TxnId since) const;
   // What open_state() does about damage: the store becomes read-only, if it may.
   void settle_damage(bool was_seen_before) REQUIRES(checkpoint_mutex_);
   void see_damage(PageNo page, const char* what);
@@ -131,17 +144,28 @@ class StoreImpl {
   Status close();
 
   // --- store_txn.cc
-  Result<std::unique_ptr<Transaction::State>> begin(Store::Purpose purpose) NO_THREAD_SAFETY_ANALYSIS;
+  // `in_place`: pages may be edited in place. Then commit() may answer kConflict: run it again without.
+  Result<std::unique_ptr<Transaction::State>> begin(Store::Purpose purpose,
+                                                    bool in_place = false) NO_THREAD_SAFETY_ANALYSIS;
   Status commit(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
+  // The sums of current_ as they will be with the transaction's tree pages.
+  struct PageSums {
+    std::uint64_t since_durable = 0;
+    std::uint64_t since_checkpoint = 0;
+  };
+  [[nodiscard]] PageSums sums_after(const Transaction::State& txn) const REQUIRES(writer_);
   void abort(Transaction::State& txn) NO_THREAD_SAFETY_ANALYSIS;
   Status update(const Store::Body& body, Store::Purpose purpose);
-  Status update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published,
+  Status update_once(const Store::Body& body, Store::Purpose purpose, bool in_place, TxnId& published,
                      std::uint64_t& needed);
-  std::unique_ptr<Snapshot::State> snapshot(Snapshot::Kind kind);
+  // A writer's share of the eviction that is due: what comes in pays for what must go, so that neither runs
+  // away from the other, whichever thread the lock prefers.
+  void evict_a_share(std::uint64_t pages);
+  ReaderTable::Lease lease(bool frozen);
   static Transaction make_transaction(std::unique_ptr<Transaction::State> state) {
     return Transaction(std::move(state));
   }
-  static Snapshot make_snapshot(std::unique_ptr<Snapshot::State> state) { return Snapshot(std::move(state)); }
+  Snapshot snapshot(Snapshot::Kind kind) { return Snapshot(std::make_unique<Snapshot::State>(*this, kind)); }
   static Transaction::State& state_of(Transaction& txn) { return *txn.state_; }
 
   // --- store_space.cc
@@ -150,6 +174,18 @@ class StoreImpl {
   PageNo take_page(Store::Purpose purpose) REQUIRES(writer_);
   PageRun take_run(std::uint64_t want, PageNo hint, Store::Purpose purpose) REQUIRES(writer_);
   bool grow(std::uint64_t want) REQUIRES(writer_);
+  // The watermarks, in pages that are free or will be: below the first eviction begins, and it goes on up to
+  // the second. Between them lies the slack: pages to go on with until a checkpoint gives back those that
+  // were freed since the last one.
+  [[nodiscard]] std::uint64_t evict_start() const { return reserve_ + slack_; }
+  [[nodiscard]] std::uint64_t evict_stop() const { return reserve_ + slack_ + slack_ / 2; }
+  [[nodiscard]] std::uint64_t least_slack() const;
+  // A checkpoint that only makes room: if they follow each other closely the slack grows.
+  Status checkpoint_for_room();
+  void shrink_slack();  // now and then: without such checkpoints it goes back to the least
+  // Sets pages aside for images, if there are some to spare.
+  bool have_images() REQUIRES(writer_);
+  [[nodiscard]] std::uint64_t image_pages() const;
   [[nodiscard]] std::uint64_t growable() const REQUIRES(writer_);
   // Pages that are usable now, or will be after a checkpoint, or when the kernel lets go of orphans.
   [[nodiscard]] std::uint64_t in_prospect() const REQUIRES(writer_);
@@ -189,7 +225,7 @@ class StoreImpl {
   // even alone.
   Result<std::optional<std::uint64_t>> evict_some(std::uint64_t pages, std::size_t max_objects,
                                                   bool ahead = false);
-  Status flush_touches(std::size_t limit);
+  Status flush_touches();
   Status reclaim(const std::vector<Ino>& inodes);
   void tell_evicted(const std::vector<Evicted>& told);
   void forget_orphan_pages(const std::vector<Evicted>& told);
@@ -260,11 +296,13 @@ class StoreImpl {
   bool dirty_ GUARDED_BY(writer_) = false;  // it is not yet durable
   std::unique_ptr<SpaceMap> space_ GUARDED_BY(writer_);
   std::unique_ptr<SpaceLog> space_log_ GUARDED_BY(writer_);
-  std::uint64_t capacity_ = 0;  // pages
-  std::uint64_t reserve_ = 0;   // pages: kept for deletion
-  std::uint64_t evict_start_ =
-      0;  // watermarks, in pages that are free or will be: eviction starts below the first
-  std::uint64_t evict_stop_ = 0;  // and goes on up to the second
+  std::optional<Images> images_ GUARDED_BY(writer_);
+  TxnId checkpoint_txn_ GUARDED_BY(writer_){0};                 // of the running checkpoint
+  std::uint64_t sum_since_checkpoint_ GUARDED_BY(writer_) = 0;  // as Meta::new_pages_sum, once it has ended
+  std::uint64_t capacity_ = 0;                                  // pages
+  std::uint64_t reserve_ = 0;                                   // pages: kept for deletion
+  std::atomic<std::uint64_t> slack_{0};                         // pages
+  std::atomic<std::chrono::steady_clock::rep> room_checkpoint_at_{0};
   bool disk_full_ GUARDED_BY(writer_) = false;
   std::chrono::steady_clock::time_point disk_full_since_ GUARDED_BY(writer_);
   std::unique_ptr<Limbo> limbo_ GUARDED_BY(writer_);
@@ -278,8 +316,10 @@ class StoreImpl {
   std::atomic<bool> failed_{false};
   std::atomic<bool> stall_reported_{false};
   std::atomic<std::uint64_t> losses_told_{0};
-  std::atomic<bool> eviction_is_due_{false};    // since the last commit: less than evict_start_ is left
-  std::atomic<bool> damaged_{false};            // seen now, or by whoever wrote the metas
+  std::atomic<std::size_t> evict_share_{0};  // objects that writers owe
+  std::atomic<std::uint64_t> eviction_due_{
+      0};                             // pages that were missing to evict_start() after the last commit
+  std::atomic<bool> damaged_{false};  // seen now, or by whoever wrote the metas
   std::atomic<bool> damage_is_durable_{false};  // the durable meta says so
   std::vector<std::string> open_damage_;        // what open() noticed
   bool space_known_ = false;                    // the free-space map could be read

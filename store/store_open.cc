@@ -5,6 +5,7 @@
 #include <random>
 
 #include "store/bytes.h"
+#include "store/faults.h"
 #include "store/store_impl.h"
 
 namespace lrufs::store {
@@ -62,8 +63,7 @@ void StoreImpl::set_bound(std::uint64_t bytes) {
   current_.bound_bytes = bytes;
   capacity_ = capacity_pages(bytes);
   reserve_ = std::clamp<std::uint64_t>(capacity_ / 64, 48, 4096);
-  evict_start_ = reserve_ + std::clamp<std::uint64_t>(capacity_ / 64, 32, 32768);
-  evict_stop_ = evict_start_ + std::clamp<std::uint64_t>(capacity_ / 64, 32, 32768);
+  slack_ = least_slack();
 }
 
 Status StoreImpl::open_file(bool& fresh) {
@@ -166,6 +166,7 @@ Status StoreImpl::format() {
     set_bound(options.bound);
     name_hash = std::make_unique<NameHash>(current_.name_seed, options.name_hash_mask);
     space_ = std::make_unique<SpaceMap>(capacity_);
+    pager->set_current(space_->used_bits());
     limbo_ = std::make_unique<Limbo>(readers, *space_);
     space_->finish_load(initial / kPageSize);
     space_log_ = std::make_unique<SpaceLog>(*pager);
@@ -219,7 +220,8 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
     reset_space();
     // Where the durable meta that it continues is lost, all that the live state uses is kept instead.
     const Meta& base_state = choice->damage.empty() ? durable_ : *choice->live;
-    Status believed = verify_new_pages(*choice->live, durable_.txn);
+    Status believed = place_images(*choice->live, header.data() + *choice->live_page * kPageSize);
+    if (believed) believed = verify_new_pages(*choice->live, durable_.txn);
     if (believed) believed = load_state(*choice->live, base_state);
     if (believed) believed = holds_all_pages();
     from_live = believed.has_value();
@@ -232,6 +234,9 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   if (!choice->damage.empty()) open_damage_.push_back(choice->damage);
   if (!from_live) {
     reset_space();
+    // The live meta that takes the place of the lost durable ones.
+    if (!choice->live && choice->live_page)
+      (void)place_images(durable_, header.data() + *choice->live_page * kPageSize);
     if (const Status loaded = load_durable_state(*choice); !loaded) {
       open_damage_.push_back(describe(loaded.error()));
       if (!space_known_) reset_space();
@@ -255,6 +260,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   }
   pager->set_on_damage([this](PageNo page, const char* what) { see_damage(page, what); });
   space_->finish_load(grown);
+  pager->set_current(space_->used_bits());
   current_.grown_pages = grown;
   next_seq.store(current_.counters.next_seq);
   current_.session = random64();
@@ -263,10 +269,20 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   current_.inode = identity.inode;
   current_.durable_txn = durable_.txn;
   current_.durable_session = durable_.session;
+  current_.new_pages_sum = 0;
+  if (from_live) {
+    LRUFS_TRY_ASSIGN(current_.new_pages_sum, sum_new_pages(current_, durable_.txn));
+  }
   current_.txn = TxnId{raw(choice->highest) + kTxnGap};
   dirty_ = from_live;
   durable_txn_.store(from_live ? raw(durable_.txn) : raw(current_.txn));
+  if (from_live && kLiveMetaPage + raw(current_.txn) % 2 == *choice->live_page)
+    current_.txn = TxnId{raw(current_.txn) + 1};
   readers.publish(current_.txn, current_.roots);
+  if (!options.read_only && from_live) {
+    // The images of the live meta are in place and will be overwritten: one follows that names none.
+    encode_meta(current_, base + (kLiveMetaPage + raw(current_.txn) % 2) * kPageSize);
+  }
   if (!options.read_only && !from_live) {
     // Live metas of a past that is not believed must not be believed later either. And what the page cache
     // shows must be what the disk holds before a page is reused, even if a sync of the process before failed.
@@ -322,7 +338,8 @@ Status StoreImpl::load_durable_state(const MetaChoice& choice) {
   LRUFS_TRY(load_state(durable_, durable_));
   space_known_ = true;
   LRUFS_TRY(holds_all_pages());
-  return choice.doubtful ? verify_new_pages(durable_, TxnId{0}) : Status{};
+  if (choice.doubtful) LRUFS_TRY(sum_new_pages(durable_, TxnId{0}));
+  return {};
 }
 
 void StoreImpl::settle_damage(bool was_seen_before) {
@@ -349,18 +366,49 @@ void StoreImpl::see_damage(PageNo page, const char* what) {
                                          (first ? ". Unmount, and run `lrufs check --repair`" : ""));
 }
 
+Status StoreImpl::place_images(const Meta& live, const std::byte* meta_page) {
+  LRUFS_TRY_ASSIGN(const std::vector<ImageRef> images, decode_images(meta_page));
+  for (const ImageRef& ref : images) {
+    const auto lies_within = [&](PageNo page) {
+      return raw(page) >= kHeaderPages && raw(page) < pager->limit();
+    };
+    if (!lies_within(ref.image) || !lies_within(ref.target))
+      return fail(Code::kCorrupt, "an image lies outside of the store");
+    const Page& image = *pager->at(ref.image);
+    if (image.header.page_no != raw(ref.target) || image.header.birth > raw(live.txn) ||
+        image.header.checksum != page_checksum(image) || !node_is_well_formed(image))
+      return fail(Code::kCorrupt, "an image is damaged, at page " + std::to_string(raw(ref.image)));
+    copy_tree_page(*pager->at(ref.target), image);
+  }
+  return {};
+}
+
 // Every page that the live state does not share with the durable one must have reached this page cache whole:
-// born when its parent says, with its checksum. Pages that both share are older than the durable meta and are
-// not visited.
+// born when its parent says, with its checksum; and, since a page that is edited in place keeps its birth,
+// all of them in the version of this state. Pages that both share are older than the durable meta and are not
+// visited.
 Status StoreImpl::verify_new_pages(const Meta& live, TxnId durable_txn) const {
-  for (const TreeRoot& root : {live.roots.names, live.roots.recency, live.roots.expiry, live.roots.spare}) {
+  if (live.format > 1) {
+    LRUFS_TRY_ASSIGN(const std::uint64_t sum, sum_new_pages(live, live.durable_txn));
+    if (sum != live.new_pages_sum && !on(Fault::kSkipPageSum))
+      return fail(Code::kCorrupt, "pages of the newest state are not in its version");
+    if (live.durable_txn <= durable_txn) return {};
+  }
+  LRUFS_TRY(sum_new_pages(live, durable_txn));
+  return {};
+}
+
+Result<std::uint64_t> StoreImpl::sum_new_pages(const Meta& meta, TxnId since) const {
+  std::uint64_t sum = 0;
+  for (const TreeRoot& root : {meta.roots.names, meta.roots.recency, meta.roots.expiry, meta.roots.spare}) {
     std::vector<TreeRoot> stack;
     if (root.page != kNoPage) stack.push_back(root);
     while (!stack.empty()) {
       const TreeRoot next = stack.back();
       stack.pop_back();
-      if (next.birth <= durable_txn) continue;
+      if (next.birth <= since) continue;
       LRUFS_TRY_ASSIGN(const Page* page, pager->fetch(next.page, next.birth));
+      sum += page->header.checksum;
       const NodeView node(*page);
       if (node.is_leaf()) continue;
       for (std::uint16_t i = 0; i < node.count(); ++i) stack.push_back({node.child(i), node.child_birth(i)});
@@ -368,7 +416,7 @@ Status StoreImpl::verify_new_pages(const Meta& live, TxnId durable_txn) const {
         return fail(Code::kCorrupt, "a tree contains itself");
     }
   }
-  return {};
+  return sum;
 }
 
 Status StoreImpl::close() {
@@ -377,7 +425,7 @@ Status StoreImpl::close() {
   stop_background();
   Status result;
   if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load()) {
-    if (touches.size() > 0) result = flush_touches(TouchBatch::kMax * 4);
+    if (touches.size() > 0) result = flush_touches();
     bool unclean = false;
     {
       const MutexLock lock(checkpoint_mutex_);

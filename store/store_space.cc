@@ -69,6 +69,43 @@ std::uint64_t StoreImpl::floor_for(Store::Purpose purpose) const {
   return 0;
 }
 
+std::uint64_t StoreImpl::least_slack() const { return std::clamp<std::uint64_t>(capacity_ / 64, 32, 32768); }
+
+Status StoreImpl::checkpoint_for_room() {
+  constexpr std::chrono::steady_clock::duration kClose = std::chrono::seconds(2);
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  if (now - room_checkpoint_at_.exchange(now) < kClose.count()) {
+    const std::uint64_t most = std::max(least_slack(), capacity_ / 6);
+    slack_ = std::min(slack_ * 2, most);
+  }
+  return checkpoint(readers.latest(), true, false);
+}
+
+void StoreImpl::shrink_slack() {
+  constexpr std::chrono::steady_clock::duration kLong = std::chrono::seconds(10);
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  if (now - room_checkpoint_at_ > kLong.count()) slack_ = std::max(slack_ / 2, least_slack());
+}
+
+std::uint64_t StoreImpl::image_pages() const {
+  return 2 * std::clamp<std::uint64_t>(capacity_ / 512, 2, Images::kMax);
+}
+
+bool StoreImpl::have_images() {
+  if (images_) return true;
+  std::vector<PageNo> pages;
+  while (pages.size() < image_pages()) {
+    const PageNo page = take_page(Store::Purpose::kWrite);
+    if (page == kNoPage) {
+      for (const PageNo each : pages) space_->give_back({each, 1});
+      return false;
+    }
+    pages.push_back(page);
+  }
+  images_.emplace(base, std::move(pages));
+  return true;
+}
+
 PageNo StoreImpl::take_page(Store::Purpose purpose) {
   const std::uint64_t floor = floor_for(purpose);
   if (space_->free() <= floor) grow(floor + 1 - space_->free());
@@ -271,12 +308,12 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
   if (usable >= want) return RoomStep::kDone;
   if (usable > progress.last_usable) progress.waited = progress.useless_checkpoints = 0;
   progress.last_usable = usable;
-  const auto checkpoint_for_room = [&]() -> Result<RoomStep> {
-    LRUFS_TRY(checkpoint(readers.latest(), true, false));
+  const auto checkpoint_again = [&]() -> Result<RoomStep> {
+    LRUFS_TRY(checkpoint_for_room());
     ++progress.useless_checkpoints;
     return RoomStep::kAgain;
   };
-  if (usable + pending >= want && progress.useless_checkpoints < 3) return checkpoint_for_room();
+  if (usable + pending >= want && progress.useless_checkpoints < 3) return checkpoint_again();
   if (may_wait && usable + pending + limbo + orphaned >= want && progress.waited < kWaitSteps / 3)
     return RoomStep::kWait;
   const std::uint64_t missing = want - std::min(want, usable + pending);
@@ -286,7 +323,7 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
     return RoomStep::kAgain;
   }
   // Nothing is left to evict. What is pending, read, or held may still come.
-  if (pending > 0 && progress.useless_checkpoints < 3) return checkpoint_for_room();
+  if (pending > 0 && progress.useless_checkpoints < 3) return checkpoint_again();
   if (may_wait && (limbo > 0 || orphaned > 0) && progress.waited < kWaitSteps) return RoomStep::kWait;
   report_stalled_reader();
   return fail(Code::kNoSpace, "the store is full and everything left in it is in use");

@@ -7,18 +7,20 @@
 
 namespace lrufs::store {
 
-Transaction::State::State(StoreImpl& owner, Store::Purpose why)
+Transaction::State::State(StoreImpl& owner, Store::Purpose why, bool in_place)
     : store(&owner),
       purpose(why),
       id(TxnId{raw(owner.current_.txn) + 1}),
       roots(owner.current_.roots),
       counters(owner.current_.counters),
-      view(*owner.pager, roots, *owner.name_hash),
+      images(in_place ? &*owner.images_ : nullptr),
+      view(PageSource(*owner.pager, id, images, &freed_tree_pages), roots, *owner.name_hash),
       losses(owner.guard->losses()) {
   owner.writer_.assert_held();
+  if (images != nullptr) images->start(id);
 }
 
-const Pager& Transaction::State::pager() const { return *store->pager; }
+PageSource Transaction::State::pages() const { return view.pages(); }
 
 bool Transaction::State::is_mine(PageNo page) const {
   store->writer_.assert_held();
@@ -49,27 +51,70 @@ Result<Page*> Transaction::State::make_page() {
 }
 
 Result<Page*> Transaction::State::edit_page(PageNo number, TxnId page_birth) {
+  store->writer_.assert_held();
+  if (images != nullptr) {
+    if (Page* image = images->find(number)) return image;
+  }
   LRUFS_TRY_ASSIGN(const Page* old, store->pager->fetch(number, page_birth));
   if (page_birth == id) return store->pager->at(number);
+  if (images != nullptr && store->space_->rewritable(number)) {
+    if (Page* image = images->make(*old)) {
+      changed = true;
+      return image;
+    }
+  }
   LRUFS_TRY_ASSIGN(Page * copy, make_page());
   const std::uint64_t copy_number = copy->header.page_no;
-  // The gap between slots and cells need not be copied.
-  const std::size_t front = sizeof(PageHeader) + sizeof(std::uint16_t) * old->header.count;
-  const std::size_t heap = old->header.heap;
-  std::memcpy(copy->bytes(), old->bytes(), front);
-  std::memcpy(copy->bytes() + heap, old->bytes() + heap, kPageSize - heap);
+  copy_tree_page(*copy, *old);
   copy->header.page_no = copy_number;
   copy->header.birth = raw(id);
   free_page(number);
   return copy;
 }
 
+Page* Transaction::State::edit_in_place(const Page& page) {
+  store->writer_.assert_held();
+  const PageNo number{page.header.page_no};
+  if (page.header.birth == raw(id)) return store->pager->at(number);
+  if (images == nullptr) return nullptr;
+  if (Page* image = images->find(number)) return image;
+  if (!store->space_->rewritable(number)) return nullptr;
+  changed = true;
+  return images->make(page);
+}
+
+Result<LeafHints::Hint> Transaction::State::put(const Key& key, Bytes value) {
+  LRUFS_TRY_ASSIGN(const LeafHints::Hint place, tree_put(*this, roots.names, key, value, guess(key)));
+  if (place.page != kNoPage && key.kind() != Kind::kEntry) {
+    near = key.owner();
+    near_leaf = place.page;
+  }
+  return place;
+}
+
+Result<bool> Transaction::State::erase(const Key& key) {
+  return tree_erase(*this, roots.names, key, guess(key));
+}
+
+// A leaf of another tree may be where the hint points by now: that has keys of one length only.
+PageNo Transaction::State::guess(const Key& key) const {
+  if (near != kNoIno && key.owner() == near && key.kind() != Kind::kEntry) return near_leaf;
+  const LeafHints::Hint hint = key.hint(store->pager->hints());
+  const Page* leaf = hint.page == kNoPage ? nullptr : pages().leaf(hint.page);
+  if (leaf == nullptr || key.bytes().size() == kRecencyKey) return kNoPage;
+  const NodeView node(*leaf);
+  return hint.index < node.count() && node.key(hint.index).size() != kRecencyKey ? hint.page : kNoPage;
+}
+
 void Transaction::State::free_page(PageNo page) {
   changed = true;
-  if (is_mine(page))
+  if (is_mine(page)) {
     spare_pages.push_back(page);
-  else
-    freed.push_back({page, 1});
+    return;
+  }
+  if (images != nullptr) images->drop(page);
+  freed.push_back({page, 1});
+  freed_tree_pages.push_back(page);
 }
 
 Result<PageRun> Transaction::State::take_run(std::uint64_t want, PageNo hint) {
@@ -101,7 +146,7 @@ void Transaction::State::free_run(PageRun run) {
   }
 }
 
-Result<std::unique_ptr<Transaction::State>> StoreImpl::begin(Store::Purpose purpose) {
+Result<std::unique_ptr<Transaction::State>> StoreImpl::begin(Store::Purpose purpose, bool in_place) {
   if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
   tell_losses();
   writer_.lock();
@@ -110,7 +155,30 @@ Result<std::unique_ptr<Transaction::State>> StoreImpl::begin(Store::Purpose purp
     const MutexLock lock(failure_mutex_);
     return fail(Code::kReadOnly, failure_);
   }
-  return std::make_unique<Transaction::State>(*this, purpose);
+  return std::make_unique<Transaction::State>(*this, purpose, in_place && !readers.any() && have_images());
+}
+
+StoreImpl::PageSums StoreImpl::sums_after(const Transaction::State& txn) const {
+  PageSums sums{current_.new_pages_sum, sum_since_checkpoint_};
+  const auto sum_of = [&](PageNo page) { return pager->at(page)->header.checksum; };
+  const auto add = [&](std::uint64_t change) {
+    sums.since_durable += change;
+    sums.since_checkpoint += change;
+  };
+  for (const PageNo page : txn.tree_pages) {
+    if (std::find(txn.spare_pages.begin(), txn.spare_pages.end(), page) == txn.spare_pages.end())
+      add(sum_of(page));
+  }
+  // A page that was edited in place was born after the running checkpoint began.
+  if (txn.images != nullptr) {
+    for (const ImageRef& ref : txn.images->refs()) add(sum_of(ref.image) - sum_of(ref.target));
+  }
+  for (const PageNo page : txn.freed_tree_pages) {
+    const std::uint64_t birth = pager->at(page)->header.birth;
+    if (birth > raw(current_.durable_txn)) sums.since_durable -= sum_of(page);
+    if (birth > raw(checkpoint_txn_)) sums.since_checkpoint -= sum_of(page);
+  }
+  return sums;
 }
 
 Status StoreImpl::commit(Transaction::State& txn) {
@@ -151,6 +219,9 @@ Status StoreImpl::commit(Transaction::State& txn) {
   }
   if (!on(Fault::kSkipSeal)) {
     for (const PageNo page : txn.tree_pages) seal_page(*pager->at(page));
+    if (txn.images != nullptr) {
+      for (const ImageRef& ref : txn.images->refs()) seal_page(*pager->at(ref.image));
+    }
   }
   if (guard->losses() != txn.losses) {
     // It may have read zeros, or written into pages that the file no longer has.
@@ -161,7 +232,17 @@ Status StoreImpl::commit(Transaction::State& txn) {
     return fail(Code::kIo, "a page of the store could not be read meanwhile", EIO);
   }
 
+  const std::span<const ImageRef> images =
+      txn.images != nullptr ? txn.images->refs() : std::span<const ImageRef>();
+  if (!images.empty() && !readers.exclude()) {
+    space_log_->rewind(mark);
+    abort(txn);
+    return fail(Code::kConflict);
+  }
+  const PageSums sums = sums_after(txn);
+  sum_since_checkpoint_ = sums.since_checkpoint;
   txn.counters.next_seq = next_seq.load(std::memory_order_relaxed);
+  current_.new_pages_sum = sums.since_durable;
   current_.txn = txn.id;
   current_.roots = txn.roots;
   current_.counters = txn.counters;
@@ -169,19 +250,28 @@ Status StoreImpl::commit(Transaction::State& txn) {
   current_.clean = false;
   current_.damaged = damaged_.load(std::memory_order_relaxed);
   // The publish: from here on SIGKILL cannot take it back.
-  if (!on(Fault::kSkipLiveMeta)) encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize);
+  if (!on(Fault::kSkipLiveMeta))
+    encode_meta(current_, base + (kLiveMetaPage + raw(txn.id) % 2) * kPageSize, images);
+  if (!images.empty()) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (!on(Fault::kSkipImages)) txn.images->put_in_place();
+    if (guard->losses() != txn.losses) fail_store(unreadable(kNoPage).value());
+  }
   if (pager->lost(PageNo{0}, kHeaderPages)) fail_store(unreadable(PageNo{kLiveMetaPage}).value());
+  // Before that, since who sees the new state must not follow a hint to what it has freed. In order: what was
+  // taken may have been freed again.
+  for (const SpaceChange& change : changes)
+    change.freed ? space_->retire_to_limbo(change.run) : space_->publish(change.run);
   readers.publish(txn.id, txn.roots);
+  if (!images.empty()) readers.admit();
 
   const bool unseen = raw(readers.oldest()) >= raw(txn.id) || on(Fault::kIgnoreReaders);
   for (const SpaceChange& change : changes) {
-    if (!change.freed) {
-      space_->publish(change.run);
-    } else if (unseen) {
-      space_->retire(change.run);
-    } else {
+    if (!change.freed) continue;
+    if (unseen)
+      space_->give_back(change.run);
+    else
       limbo_->add(txn.id, change.run);
-    }
   }
   limbo_->release();
   for (StagedData* staged : txn.staged_used) {
@@ -198,7 +288,8 @@ Status StoreImpl::commit(Transaction::State& txn) {
   if (!txn.freed.empty()) room_changed_.notify_all();
   dirty_ = true;
   if (space_log_->wants_condensing(*space_)) condense();
-  eviction_is_due_.store(in_prospect() + orphan_pages_total_ < evict_start_, std::memory_order_relaxed);
+  const std::uint64_t prospect = in_prospect() + orphan_pages_total_;
+  eviction_due_.store(evict_start() - std::min(evict_start(), prospect), std::memory_order_relaxed);
   commits_.fetch_add(1, std::memory_order_relaxed);
   txn.active = false;
   writer_.unlock();
@@ -216,31 +307,38 @@ void StoreImpl::abort(Transaction::State& txn) {
   writer_.unlock();
 }
 
-Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, TxnId& published,
-                              std::uint64_t& needed) {
-  LRUFS_TRY_ASSIGN(auto state, begin(purpose));
+Status StoreImpl::update_once(const Store::Body& body, Store::Purpose purpose, bool in_place,
+                              TxnId& published, std::uint64_t& needed) {
+  LRUFS_TRY_ASSIGN(auto state, begin(purpose, in_place));
   Transaction txn(std::move(state));
   Status done = body(txn);
   if (done) {
     published = txn.id();
     done = txn.commit();
   }
-  if (!done) needed = state_of(txn).pages_needed();
+  needed = state_of(txn).pages_needed();
   return done;
 }
 
 Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
   std::uint64_t asked = 32;
   int retries = 0;
+  bool in_place = true;
   for (;;) {
     TxnId published{0};
     std::uint64_t needed = 0;
     const std::uint64_t losses = guard->losses();
-    const Status done = update_once(body, purpose, published, needed);
+    const Status done = update_once(body, purpose, in_place, published, needed);
     if (done) {
+      if (purpose != Store::Purpose::kDelete && eviction_due_.load(std::memory_order_relaxed) != 0)
+        evict_a_share(needed);
       if (options.sync == Options::Sync::kAlways) return checkpoint(published, false, false);
       wake_background();
       return {};
+    }
+    if (done.error().code == Code::kConflict) {
+      in_place = false;
+      continue;
     }
     if (done.error().code == Code::kNoSpace && done.error().message == kFileLimitReached) {
       LRUFS_TRY_ASSIGN(const auto evicted, evict_some(1, 1));
@@ -271,13 +369,18 @@ void Transaction::abort() {
   if (state_->active) state_->store->abort(*state_);
 }
 
-std::unique_ptr<Snapshot::State> StoreImpl::snapshot(Snapshot::Kind kind) {
-  if (kind == Snapshot::Kind::kTransient)
-    return std::make_unique<Snapshot::State>(readers, *pager, *name_hash, readers.acquire(false), false);
+ReaderTable::Lease StoreImpl::lease(bool frozen) {
+  if (!frozen) return readers.acquire(false);
   // A transaction may be overwriting content in place: it ends before the content is frozen.
   const MutexLock lock(writer_);
-  return std::make_unique<Snapshot::State>(readers, *pager, *name_hash, readers.acquire(true), true);
+  return readers.acquire(true);
 }
+
+Snapshot::State::State(StoreImpl& store, Kind kind)
+    : readers(&store.readers),
+      frozen(kind == Kind::kFull),
+      lease(store.lease(frozen)),
+      view(PageSource(*store.pager, lease.txn), lease.roots, *store.name_hash) {}
 
 Snapshot::Snapshot(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Snapshot::Snapshot(Snapshot&&) noexcept = default;

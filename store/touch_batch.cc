@@ -5,108 +5,92 @@
 
 namespace lrufs::store {
 
-std::uint32_t TouchBatch::Shard::index_of(Ino ino) const {
-  if (buckets.empty()) return kNone;
-  std::uint32_t index = buckets[raw(ino) / kShards % buckets.size()];
-  while (index != kNone && entries[index].touch.ino != ino) index = entries[index].chain;
-  return index;
+std::size_t TouchBatch::Shard::home_of(Ino ino) const {
+  // Fibonacci hashing (Knuth, 6.4): the product's upper bits.
+  return (raw(ino) * 0x9E3779B97F4A7C15ULL >> 32U) & (slots.size() - 1);
 }
 
-std::uint32_t TouchBatch::Shard::add(Ino ino) {
-  std::uint32_t index = unused;
-  if (index != kNone) {
-    unused = entries[index].chain;
-  } else {
-    index = static_cast<std::uint32_t>(entries.size());
-    entries.emplace_back();
-    if (entries.size() > buckets.size()) {
-      buckets.assign(std::max<std::size_t>(buckets.size() * 2, 64), kNone);
-      // All others are in use: an unused one would have been taken.
-      for (std::uint32_t each = 0; each < index; ++each)
-        entries[each].chain = std::exchange(bucket_of(entries[each].touch.ino), each);
-    }
+std::size_t TouchBatch::Shard::slot_of(Ino ino) const {
+  std::size_t slot = home_of(ino);
+  while (slots[slot].ino != ino && slots[slot].ino != kNoIno) slot = (slot + 1) & (slots.size() - 1);
+  return slot;
+}
+
+void TouchBatch::Shard::grow() {
+  constexpr std::size_t kFirst = 64;
+  const std::vector<Touch> old = std::exchange(slots, {});
+  slots.resize(std::max(old.size() * 2, kFirst));
+  for (const Touch& touch : old) {
+    if (touch.ino != kNoIno) slots[slot_of(touch.ino)] = touch;
   }
-  entries[index].touch.ino = ino;
-  entries[index].chain = std::exchange(bucket_of(ino), index);
-  return index;
 }
 
-void TouchBatch::Shard::remove(std::uint32_t index) {
-  unlink(index);
-  std::uint32_t* at = &bucket_of(entries[index].touch.ino);
-  while (*at != index) at = &entries[*at].chain;
-  *at = entries[index].chain;
-  entries[index].chain = std::exchange(unused, index);
+TouchBatch::Touch& TouchBatch::Shard::entry(Ino ino) {
+  if (slots.empty()) grow();
+  std::size_t slot = slot_of(ino);
+  if (slots[slot].ino == ino) return slots[slot];
+  if ((count + 1) * 4 > slots.size() * 3) {
+    grow();
+    slot = slot_of(ino);
+  }
+  ++count;
+  slots[slot] = {TouchSeq{0}, ino};
+  return slots[slot];
 }
 
-void TouchBatch::Shard::unlink(std::uint32_t index) {
-  const Entry& entry = entries[index];
-  (entry.older == kNone ? oldest : entries[entry.older].newer) = entry.newer;
-  (entry.newer == kNone ? newest : entries[entry.newer].older) = entry.older;
-}
-
-void TouchBatch::Shard::link_before(std::uint32_t index, std::uint32_t newer) {
-  std::uint32_t& above = newer == kNone ? newest : entries[newer].older;
-  entries[index].newer = newer;
-  entries[index].older = above;
-  (above == kNone ? oldest : entries[above].newer) = index;
-  above = index;
+void TouchBatch::Shard::erase(std::size_t slot) {
+  const std::size_t mask = slots.size() - 1;
+  --count;
+  for (std::size_t next = slot;;) {
+    slots[slot].ino = kNoIno;
+    do {
+      next = (next + 1) & mask;
+      if (slots[next].ino == kNoIno) return;
+      // It may move to the gap unless its home lies behind that.
+    } while (((next - home_of(slots[next].ino)) & mask) < ((next - slot) & mask));
+    slots[slot] = slots[next];
+    slot = next;
+  }
 }
 
 void TouchBatch::touch(Ino ino) {
   Shard& shard = shard_of(ino);
   const MutexLock lock(shard.mutex);
-  std::uint32_t index = shard.index_of(ino);
-  if (index == kNone) {
-    index = shard.add(ino);
-    size_.fetch_add(1, std::memory_order_relaxed);
-    shard.link_before(index, kNone);
-  } else if (index != shard.newest) {
-    shard.unlink(index);
-    shard.link_before(index, kNone);
-  }
-  shard.entries[index].touch.seq = TouchSeq{next_seq_.fetch_add(1, std::memory_order_relaxed)};
+  const std::size_t before = shard.count;
+  shard.entry(ino).seq = TouchSeq{next_seq_.fetch_add(1, std::memory_order_relaxed)};
+  if (shard.count != before) size_.fetch_add(1, std::memory_order_relaxed);
 }
 
 std::optional<TouchSeq> TouchBatch::find(Ino ino) const {
   const Shard& shard = shard_of(ino);
   const MutexLock lock(shard.mutex);
-  const std::uint32_t index = shard.index_of(ino);
-  if (index == kNone) return std::nullopt;
-  return shard.entries[index].touch.seq;
+  if (shard.count == 0) return std::nullopt;
+  const Touch& touch = shard.slots[shard.slot_of(ino)];
+  if (touch.ino != ino) return std::nullopt;
+  return touch.seq;
 }
 
-std::optional<TouchBatch::Touch> TouchBatch::oldest() const {
-  std::optional<Touch> oldest;
-  for (const Shard& shard : shards_) {
-    const MutexLock lock(shard.mutex);
-    if (shard.oldest == kNone) continue;
-    const Touch& touch = shard.entries[shard.oldest].touch;
-    if (!oldest || touch.seq < oldest->seq) oldest = touch;
-  }
-  return oldest;
-}
-
-std::vector<TouchBatch::Touch> TouchBatch::oldest(std::size_t limit) const {
+std::vector<TouchBatch::Touch> TouchBatch::shard(std::size_t index) const {
+  const Shard& shard = shards_[index];
   std::vector<Touch> touches;
-  for (const Shard& shard : shards_) {
+  {
     const MutexLock lock(shard.mutex);
-    std::size_t count = 0;
-    for (std::uint32_t at = shard.oldest; at != kNone && count < limit; at = shard.entries[at].newer, ++count)
-      touches.push_back(shard.entries[at].touch);
+    touches.reserve(shard.count);
+    std::copy_if(shard.slots.begin(), shard.slots.end(), std::back_inserter(touches),
+                 [](const Touch& touch) { return touch.ino != kNoIno; });
   }
-  std::sort(touches.begin(), touches.end(), [](const Touch& a, const Touch& b) { return a.seq < b.seq; });
-  touches.resize(std::min(limit, touches.size()));
+  std::sort(touches.begin(), touches.end(), [](const Touch& a, const Touch& b) { return a.ino < b.ino; });
   return touches;
 }
 
 std::optional<TouchBatch::Touch> TouchBatch::take(Ino ino) {
   Shard& shard = shard_of(ino);
   const MutexLock lock(shard.mutex);
-  const std::uint32_t index = shard.index_of(ino);
-  if (index == kNone) return std::nullopt;
-  const Touch touch = shard.entries[index].touch;
-  shard.remove(index);
+  if (shard.count == 0) return std::nullopt;
+  const std::size_t slot = shard.slot_of(ino);
+  const Touch touch = shard.slots[slot];
+  if (touch.ino != ino) return std::nullopt;
+  shard.erase(slot);
   size_.fetch_sub(1, std::memory_order_relaxed);
   return touch;
 }
@@ -114,13 +98,10 @@ std::optional<TouchBatch::Touch> TouchBatch::take(Ino ino) {
 void TouchBatch::restore(const Touch& touch) {
   Shard& shard = shard_of(touch.ino);
   const MutexLock lock(shard.mutex);
-  if (shard.index_of(touch.ino) != kNone) return;
-  const std::uint32_t index = shard.add(touch.ino);
-  size_.fetch_add(1, std::memory_order_relaxed);
-  shard.entries[index].touch.seq = touch.seq;
-  std::uint32_t newer = shard.oldest;
-  while (newer != kNone && shard.entries[newer].touch.seq < touch.seq) newer = shard.entries[newer].newer;
-  shard.link_before(index, newer);
+  const std::size_t before = shard.count;
+  Touch& entry = shard.entry(touch.ino);
+  entry.seq = std::max(entry.seq, touch.seq);
+  if (shard.count != before) size_.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace lrufs::store

@@ -1,12 +1,17 @@
 // TouchBatch: uses that are not yet written to the recency tree. Each inode has at most one entry, its last
-// use; a use overwrites the one before, so a file that is read a million times costs one entry of 32 bytes.
+// use; a use overwrites the one before, so a file that is read a million times costs one entry of 16 bytes.
 // Bounded: full() asks for a flush.
 //
-// Sharded by inode, so that threads seldom meet; in each shard a hash table of indices into a vector of
-// entries, which are linked in the order of use. Nothing is allocated once a shard has its size.
+// No order is kept: an object with an entry here stands in the recency tree at an older place, so that
+// whoever looks for the least recently used object meets it there first, and moves it to where it belongs
+// (evictor.cc).
+//
+// Sharded by inode, so that threads seldom meet; inodes that lie near each other are in one shard, and are
+// written together. Each shard is a hash table with linear probing, whose erase closes the gap (Knuth, The
+// Art of Computer Programming 3, 6.4, algorithm R).
 //
 // Thread-safety: each function locks the shard's own mutex, and nothing under it. Sequence numbers are drawn
-// under that mutex, so that a shard's order is the order of use.
+// under that mutex, so that an inode's uses are in order.
 #pragma once
 
 #include <array>
@@ -22,11 +27,12 @@ namespace lrufs::store {
 
 class TouchBatch {
  public:
-  static constexpr std::size_t kMax = 262'144;
+  static constexpr std::size_t kMax = 1U << 20U;
+  static constexpr std::size_t kShards = 16;
 
   struct Touch {
     TouchSeq seq{0};
-    Ino ino{0};
+    Ino ino = kNoIno;
   };
 
   // `next_seq`: the store's counter of inode numbers and touches.
@@ -34,45 +40,33 @@ class TouchBatch {
 
   void touch(Ino ino);
   [[nodiscard]] std::optional<TouchSeq> find(Ino ino) const;
-  [[nodiscard]] std::optional<Touch> oldest() const;
-  // The oldest `limit` touches, in order.
-  [[nodiscard]] std::vector<Touch> oldest(std::size_t limit) const;
+  // All of one shard, by inode.
+  [[nodiscard]] std::vector<Touch> shard(std::size_t index) const;
   // Takes the entry out, to be written; nullopt if there is none.
   std::optional<Touch> take(Ino ino);
-  // Puts a taken entry back at its place (its transaction was aborted), unless there was a later use.
+  // Puts a taken entry back (its transaction was aborted), unless there was a later use.
   void restore(const Touch& touch);
   void forget(Ino ino) { (void)take(ino); }  // the object is gone
   [[nodiscard]] std::size_t size() const { return size_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool full() const { return size() >= kMax; }
 
  private:
-  static constexpr std::size_t kShards = 16;
-  static constexpr std::uint32_t kNone = ~0U;
-  struct Entry {
-    Touch touch;
-    std::uint32_t older = kNone;
-    std::uint32_t newer = kNone;
-    std::uint32_t chain = kNone;  // the next in the bucket, or among the unused
-  };
   struct alignas(64) Shard {
     mutable Mutex mutex;
-    std::vector<std::uint32_t> buckets GUARDED_BY(mutex);  // a power of two
-    std::vector<Entry> entries GUARDED_BY(mutex);
-    std::uint32_t oldest GUARDED_BY(mutex) = kNone;
-    std::uint32_t newest GUARDED_BY(mutex) = kNone;
-    std::uint32_t unused GUARDED_BY(mutex) = kNone;
+    std::vector<Touch> slots GUARDED_BY(mutex);  // a power of two; kNoIno: empty
+    std::size_t count GUARDED_BY(mutex) = 0;
 
-    [[nodiscard]] std::uint32_t index_of(Ino ino) const REQUIRES(mutex);  // kNone: not there
-    std::uint32_t add(Ino ino) REQUIRES(mutex);                           // not yet in the order
-    void remove(std::uint32_t index) REQUIRES(mutex);                     // from the order, too
-    void unlink(std::uint32_t index) REQUIRES(mutex);
-    void link_before(std::uint32_t index, std::uint32_t newer) REQUIRES(mutex);  // kNone: as the newest
-
-   private:
-    std::uint32_t& bucket_of(Ino ino) REQUIRES(mutex) { return buckets[raw(ino) / kShards % buckets.size()]; }
+    // Where the inode is, or would be; slots must not be empty.
+    [[nodiscard]] std::size_t slot_of(Ino ino) const REQUIRES(mutex);
+    [[nodiscard]] std::size_t home_of(Ino ino) const REQUIRES(mutex);
+    // The inode's entry, made (with seq 0) if it is not there.
+    Touch& entry(Ino ino) REQUIRES(mutex);
+    void erase(std::size_t slot) REQUIRES(mutex);
+    void grow() REQUIRES(mutex);
   };
-  Shard& shard_of(Ino ino) { return shards_[raw(ino) % kShards]; }
-  [[nodiscard]] const Shard& shard_of(Ino ino) const { return shards_[raw(ino) % kShards]; }
+  static constexpr std::uint64_t kBlock = 64;  // inodes in a row that share a shard
+  Shard& shard_of(Ino ino) { return shards_[raw(ino) / kBlock % kShards]; }
+  [[nodiscard]] const Shard& shard_of(Ino ino) const { return shards_[raw(ino) / kBlock % kShards]; }
 
   std::atomic<std::uint64_t>& next_seq_;
   std::atomic<std::size_t> size_{0};

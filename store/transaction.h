@@ -40,6 +40,8 @@ class Transaction {
 
   // The state with this transaction's changes. References and spans from it end with the next change.
   [[nodiscard]] const ReadView& view() const;
+  // view().find(), for an object that is about to be changed.
+  [[nodiscard]] Result<Inode> find(Ino dir, std::string_view name);
   [[nodiscard]] TxnId id() const;
 
   Status commit();

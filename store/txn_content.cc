@@ -13,7 +13,7 @@ void Transaction::State::set_size(Inode& inode, std::uint64_t size) {
 }
 
 Status Transaction::State::copy_page(const Inode& inode, std::uint64_t file_page, std::byte* to) const {
-  ExtentCursor extents(*store->pager, roots.names, inode.ino);
+  ExtentCursor extents(pages(), roots.names, inode.ino);
   LRUFS_TRY_ASSIGN(const auto extent, extents.seek(file_page));
   if (!extent || extent->file_page > file_page) {
     std::memset(to, 0, kPageSize);
@@ -27,7 +27,7 @@ Status Transaction::State::copy_page(const Inode& inode, std::uint64_t file_page
 
 Status Transaction::State::free_extents(Inode& inode, std::uint64_t first, std::uint64_t end) {
   while (first < end) {
-    ExtentCursor extents(*store->pager, roots.names, inode.ino);
+    ExtentCursor extents(pages(), roots.names, inode.ino);
     LRUFS_TRY_ASSIGN(const auto found, extents.seek(first));
     if (!found || found->file_page >= end) return {};
     const Extent extent = *found;
@@ -35,13 +35,13 @@ Status Transaction::State::free_extents(Inode& inode, std::uint64_t first, std::
     const std::uint64_t cut_to = std::min(end, extent.end());
     if (extent.file_page < cut_from) {
       const Extent left{extent.file_page, extent.page, cut_from - extent.file_page};
-      LRUFS_TRY(tree_put(*this, roots.names, Key::extent(inode.ino, left.file_page), Value::extent(left)));
+      LRUFS_TRY(put(Key::extent(inode.ino, left.file_page), Value::extent(left)));
     } else {
-      LRUFS_TRY(tree_erase(*this, roots.names, Key::extent(inode.ino, extent.file_page)));
+      LRUFS_TRY(erase(Key::extent(inode.ino, extent.file_page)));
     }
     if (cut_to < extent.end()) {
       const Extent right{cut_to, extent.page + (cut_to - extent.file_page), extent.end() - cut_to};
-      LRUFS_TRY(tree_put(*this, roots.names, Key::extent(inode.ino, right.file_page), Value::extent(right)));
+      LRUFS_TRY(put(Key::extent(inode.ino, right.file_page), Value::extent(right)));
     }
     free_run({extent.page + (cut_from - extent.file_page), cut_to - cut_from});
     inode.pages -= std::min(inode.pages, cut_to - cut_from);
@@ -54,23 +54,24 @@ Status Transaction::State::insert_extent(Inode& inode, std::uint64_t file_page, 
   inode.pages += run.count;
   Extent extent{file_page, run.first, run.count};
   if (file_page > 0) {
-    ExtentCursor extents(*store->pager, roots.names, inode.ino);
+    ExtentCursor extents(pages(), roots.names, inode.ino);
     LRUFS_TRY_ASSIGN(const auto before, extents.seek(file_page - 1));
     if (before && before->end() == file_page && raw(before->page) + before->count == raw(run.first))
       extent = {before->file_page, before->page, before->count + run.count};
   }
-  return tree_put(*this, roots.names, Key::extent(inode.ino, extent.file_page), Value::extent(extent));
+  LRUFS_TRY(put(Key::extent(inode.ino, extent.file_page), Value::extent(extent)));
+  return {};
 }
 
 Status Transaction::State::leave_inline(Inode& inode) {
-  LRUFS_TRY_ASSIGN(const auto content, tree_get(*store->pager, roots.names, Key::content(inode.ino)));
+  LRUFS_TRY_ASSIGN(const auto content, tree_get(pages(), roots.names, Key::content(inode.ino)));
   inode.flags |= Inode::kPaged;
   if (!content) return {};
   LRUFS_TRY_ASSIGN(const PageRun run, take_run(1, kNoPage));
   std::byte* page = store->pager->bytes(run.first);
   std::memcpy(page, content->data(), content->size());
   std::memset(page + content->size(), 0, kPageSize - content->size());
-  LRUFS_TRY(tree_erase(*this, roots.names, Key::content(inode.ino)));
+  LRUFS_TRY(erase(Key::content(inode.ino)));
   return insert_extent(inode, 0, run);
 }
 
@@ -111,7 +112,7 @@ Status Transaction::State::fill_new_pages(Inode& inode, std::uint64_t first, std
   while (count > 0) {
     PageNo hint = kNoPage;
     if (first > 0) {
-      ExtentCursor extents(*store->pager, roots.names, inode.ino);
+      ExtentCursor extents(pages(), roots.names, inode.ino);
       LRUFS_TRY_ASSIGN(const auto before, extents.seek(first - 1));
       if (before && before->end() == first) hint = before->page + before->count;
     }
@@ -151,7 +152,7 @@ Status Transaction::State::overwrite_pages(Inode& inode, std::uint64_t offset, B
       at = std::min(end, staged_end * kPageSize);
       continue;
     }
-    ExtentCursor extents(*store->pager, roots.names, inode.ino);
+    ExtentCursor extents(pages(), roots.names, inode.ino);
     LRUFS_TRY_ASSIGN(const auto extent, extents.seek(file_page));
     std::uint64_t stop = staged != nullptr && file_page < staged_first
                              ? std::min(pages_for(end), staged_first)
@@ -190,14 +191,14 @@ Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, Staged
   if ((inode.flags & Inode::kPaged) == 0U && end <= kMaxInline) {
     std::array<std::byte, kMaxInline> content;
     if (offset > 0 || end < inode.size) {
-      LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::content(inode.ino)));
+      LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pages(), s.roots.names, Key::content(inode.ino)));
       const std::size_t old_length = old ? std::min(old->size(), kMaxInline) : 0;
       content.fill(std::byte{0});
       if (old_length > 0) std::memcpy(content.data(), old->data(), old_length);
       std::memcpy(content.data() + offset, data.data(), data.size());
       data = {content.data(), std::max<std::size_t>(old_length, end)};
     }
-    LRUFS_TRY(tree_put(s, s.roots.names, Key::content(inode.ino), data));
+    LRUFS_TRY(s.put(Key::content(inode.ino), data));
   } else {
     if ((inode.flags & Inode::kPaged) == 0U) LRUFS_TRY(s.leave_inline(inode));
     if (offset > inode.size) LRUFS_TRY(s.zero_tail(inode));
@@ -213,7 +214,7 @@ Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, Staged
 // Zeros within one page, by copy-on-write: an abort undoes it.
 Status Transaction::State::zero_range(Inode& inode, std::uint64_t offset, std::uint64_t length) {
   if (length == 0) return {};
-  ExtentCursor extents(*store->pager, roots.names, inode.ino);
+  ExtentCursor extents(pages(), roots.names, inode.ino);
   LRUFS_TRY_ASSIGN(const auto extent, extents.seek(offset / kPageSize));
   if (!extent || extent->file_page > offset / kPageSize) return {};
   constexpr std::array<std::byte, kPageSize> kZeros{};
@@ -245,14 +246,14 @@ Status Transaction::truncate(Inode& inode, std::uint64_t size) {
       if (size % kPageSize != 0) LRUFS_TRY(s.zero_range(inode, size, kept * kPageSize - size));
       if (size == 0) inode.flags &= ~static_cast<std::uint32_t>(Inode::kPaged);
     } else {
-      LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::content(inode.ino)));
+      LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pages(), s.roots.names, Key::content(inode.ino)));
       if (old && old->size() > size) {
         if (size == 0) {
-          LRUFS_TRY(tree_erase(s, s.roots.names, Key::content(inode.ino)));
+          LRUFS_TRY(s.erase(Key::content(inode.ino)));
         } else {
           std::array<std::byte, kMaxInline> content;
           std::memcpy(content.data(), old->data(), size);
-          LRUFS_TRY(tree_put(s, s.roots.names, Key::content(inode.ino), {content.data(), size}));
+          LRUFS_TRY(s.put(Key::content(inode.ino), {content.data(), size}));
         }
       }
     }
@@ -267,13 +268,14 @@ Status Transaction::punch(Inode& inode, std::uint64_t offset, std::uint64_t leng
   const std::uint64_t end = offset + std::min(length, inode.size - offset);
   s.changed = true;
   if ((inode.flags & Inode::kPaged) == 0U) {
-    LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::content(inode.ino)));
+    LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pages(), s.roots.names, Key::content(inode.ino)));
     if (!old || old->size() <= offset) return {};
     std::array<std::byte, kMaxInline> content;
     const std::size_t old_length = std::min(old->size(), kMaxInline);
     std::memcpy(content.data(), old->data(), old_length);
     std::memset(content.data() + offset, 0, std::min<std::uint64_t>(end, old_length) - offset);
-    return tree_put(s, s.roots.names, Key::content(inode.ino), {content.data(), old_length});
+    LRUFS_TRY(s.put(Key::content(inode.ino), {content.data(), old_length}));
+    return {};
   }
   const std::uint64_t first_whole = pages_for(offset);
   // The page with the file's end holds nothing behind it, so it goes as a whole, too.

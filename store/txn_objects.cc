@@ -21,6 +21,13 @@ std::uint8_t entry_type(const Inode& inode) { return static_cast<std::uint8_t>((
 
 }  // namespace
 
+Result<Inode> Transaction::find(Ino dir, std::string_view name) {
+  LRUFS_TRY_ASSIGN(const ReadView::Object object, state_->view.find(dir, name));
+  state_->near = object.inode.ino;
+  state_->near_leaf = PageNo{object.place.leaf->header.page_no};
+  return object.inode;
+}
+
 Result<Inode> Transaction::create(const Inode& prototype) {
   State& s = *state_;
   const std::uint64_t limit = s.store->options.max_files;
@@ -43,7 +50,12 @@ Result<Inode> Transaction::create(const Inode& prototype) {
 Status Transaction::put_inode(const Inode& inode) {
   std::array<std::byte, kMaxInodeBytes> buffer;
   const std::size_t length = encode_inode(inode, buffer);
-  return tree_put(*state_, state_->roots.names, Key::inode(inode.ino), {buffer.data(), length});
+  LRUFS_TRY_ASSIGN(const LeafHints::Hint place, state_->put(Key::inode(inode.ino), {buffer.data(), length}));
+  if (place.page == kNoPage) return {};
+  LeafHints& hints = state_->store->pager->hints();
+  hints.note(LeafHints::hash(inode.ino, 0), place);
+  if (inode.ino == state_->linked) hints.note(state_->linked_hash, place);
+  return {};
 }
 
 Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
@@ -54,7 +66,7 @@ Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
   const Cookie first = s.view.name_hash().first_cookie(name);
   std::uint64_t slot = 0;
   bool found_slot = false;
-  Cursor cursor(s.pager(), s.roots.names);
+  Cursor cursor(s.pages(), s.roots.names);
   LRUFS_TRY(cursor.seek(Key::entry(dir.ino, first)));
   while (cursor.valid() && is_record_of(cursor.key(), dir.ino, Kind::kEntry) &&
          cursor.key().size() == kKeyPrefix + 8) {
@@ -72,19 +84,22 @@ Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
   if (slot >= NameHash::kSlots)
     return fail(Code::kTooManyLinks, "too many names with one hash in a directory");
   const Cookie cookie{raw(first) + slot};
+  const PageNo leaf = cursor.valid() ? cursor.place().page : kNoPage;
   LRUFS_TRY(tree_put(s, s.roots.names, Key::entry(dir.ino, cookie),
-                     Value::entry(child.ino, entry_type(child), name)));
+                     Value::entry(child.ino, entry_type(child), name), leaf));
   if (child.parent == kNoIno) {
     child.parent = dir.ino;
     child.cookie = cookie;
+    s.linked = child.ino;
+    s.linked_hash = s.view.name_hint(dir.ino, name);
   } else {
-    LRUFS_TRY(tree_put(s, s.roots.names, Key::link(child.ino, dir.ino, cookie), {}));
+    LRUFS_TRY(s.put(Key::link(child.ino, dir.ino, cookie), {}));
   }
   ++dir.entries;
   ++child.nlink;
   if (child.is_directory()) ++dir.nlink;
   if ((child.flags & Inode::kOrphan) != 0U) {
-    LRUFS_TRY(tree_erase(s, s.roots.names, Key::orphan(child.ino)));
+    LRUFS_TRY(s.erase(Key::orphan(child.ino)));
     child.flags &= ~static_cast<std::uint32_t>(Inode::kOrphan);
     --s.counters.orphans;
     if (child.is_directory()) --s.counters.orphan_directories;
@@ -98,7 +113,7 @@ Status Transaction::unlink(Inode& dir, std::string_view name, Inode& child) {
   LRUFS_TRY_ASSIGN(const DirEntry entry, s.view.lookup(dir.ino, name));
   if (entry.ino != child.ino) return fail(Code::kNotFound);
   const Cookie cookie = entry.cookie;
-  LRUFS_TRY(tree_erase(s, s.roots.names, Key::entry(dir.ino, cookie)));
+  LRUFS_TRY(s.erase(Key::entry(dir.ino, cookie)));
   if (child.parent == dir.ino && child.cookie == cookie) {
     child.parent = kNoIno;
     child.cookie = Cookie{0};
@@ -107,11 +122,10 @@ Status Transaction::unlink(Inode& dir, std::string_view name, Inode& child) {
     if (!others.empty()) {
       child.parent = others.front().parent;
       child.cookie = others.front().cookie;
-      LRUFS_TRY(tree_erase(s, s.roots.names, Key::link(child.ino, child.parent, child.cookie)));
+      LRUFS_TRY(s.erase(Key::link(child.ino, child.parent, child.cookie)));
     }
   } else {
-    LRUFS_TRY_ASSIGN(const bool had_link,
-                     tree_erase(s, s.roots.names, Key::link(child.ino, dir.ino, cookie)));
+    LRUFS_TRY_ASSIGN(const bool had_link, s.erase(Key::link(child.ino, dir.ino, cookie)));
     if (!had_link)
       return fail(Code::kCorrupt, "inode " + std::to_string(raw(child.ino)) + " does not know its name");
   }
@@ -132,7 +146,7 @@ Status Transaction::destroy(const Inode& inode) {
   Inode victim = inode;
   if ((victim.flags & Inode::kListed) != 0U) LRUFS_TRY(s.unlist(victim));
   if ((victim.flags & Inode::kOrphan) != 0U) {
-    LRUFS_TRY(tree_erase(s, s.roots.names, Key::orphan(victim.ino)));
+    LRUFS_TRY(s.erase(Key::orphan(victim.ino)));
     --s.counters.orphans;
     if (victim.is_directory()) --s.counters.orphan_directories;
   }
@@ -140,20 +154,20 @@ Status Transaction::destroy(const Inode& inode) {
   std::vector<std::vector<std::byte>> keys;
   do {
     keys.clear();
-    Cursor cursor(s.pager(), s.roots.names);
+    Cursor cursor(s.pages(), s.roots.names);
     LRUFS_TRY(cursor.seek(Key::inode(victim.ino)));
     while (cursor.valid() && keys.size() < kBatch) {
       const auto parts = split_key(cursor.key());
       if (!parts || parts->owner != victim.ino) break;
       if (parts->kind == Kind::kExtent && parts->suffix.size() == 8) {
         LRUFS_TRY_ASSIGN(const Extent extent, decode_extent(0, cursor.value()));
-        LRUFS_TRY(check_run(s.pager(), {extent.page, extent.count}));
+        LRUFS_TRY(check_run(*s.store->pager, {extent.page, extent.count}));
         s.free_run({extent.page, extent.count});
       } else if (parts->kind == Kind::kXattr && !cursor.value().empty() &&
                  cursor.value().front() == kXattrPaged) {
         LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(cursor.value().subspan(1)));
         for (const PageRun& run : paged.runs) {
-          LRUFS_TRY(check_run(s.pager(), run));
+          LRUFS_TRY(check_run(*s.store->pager, run));
           s.free_run(run);
         }
       } else if (parts->kind == Kind::kEntry) {
@@ -177,7 +191,8 @@ Status Transaction::orphan(Inode& inode) {
   inode.flags |= Inode::kOrphan;
   ++s.counters.orphans;
   if (inode.is_directory()) ++s.counters.orphan_directories;
-  return tree_put(s, s.roots.names, Key::orphan(inode.ino), {});
+  LRUFS_TRY(s.put(Key::orphan(inode.ino), {}));
+  return {};
 }
 
 Status Transaction::set_xattr(Inode& inode, std::string_view name, Bytes value, XattrMode mode) {
@@ -185,7 +200,7 @@ Status Transaction::set_xattr(Inode& inode, std::string_view name, Bytes value, 
   if (name.empty() || name.size() > kMaxName)
     return fail(Code::kInvalid, "an xattr's name has 1 to 255 bytes");
   if (value.size() > kMaxXattr) return fail(Code::kValueTooLarge);
-  LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::xattr(inode.ino, name)));
+  LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pages(), s.roots.names, Key::xattr(inode.ino, name)));
   if (old && mode == XattrMode::kCreate) return fail(Code::kExists);
   if (!old && mode == XattrMode::kReplace) return fail(Code::kNoAttribute);
   if (old) LRUFS_TRY(remove_xattr(inode, name));
@@ -209,23 +224,24 @@ Status Transaction::set_xattr(Inode& inode, std::string_view name, Bytes value, 
     }
     record = encode_paged_xattr(paged);
   }
-  return tree_put(s, s.roots.names, Key::xattr(inode.ino, name), record);
+  LRUFS_TRY(s.put(Key::xattr(inode.ino, name), record));
+  return {};
 }
 
 Status Transaction::remove_xattr(Inode& inode, std::string_view name) {
   State& s = *state_;
   if (name.empty() || name.size() > kMaxName) return fail(Code::kNoAttribute);
-  LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pager(), s.roots.names, Key::xattr(inode.ino, name)));
+  LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pages(), s.roots.names, Key::xattr(inode.ino, name)));
   if (!old) return fail(Code::kNoAttribute);
   if (!old->empty() && old->front() == kXattrPaged) {
     LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(old->subspan(1)));
     for (const PageRun& run : paged.runs) {
-      LRUFS_TRY(check_run(s.pager(), run));
+      LRUFS_TRY(check_run(*s.store->pager, run));
       s.free_run(run);
       inode.pages -= std::min(inode.pages, run.count);
     }
   }
-  LRUFS_TRY(tree_erase(s, s.roots.names, Key::xattr(inode.ino, name)));
+  LRUFS_TRY(s.erase(Key::xattr(inode.ino, name)));
   return {};
 }
 

@@ -8,7 +8,8 @@ Status Transaction::State::list_at(Inode& inode, TouchSeq seq) {
   LRUFS_TRY(unlist(inode));
   inode.touched = seq;
   inode.flags |= Inode::kListed;
-  return tree_put(*this, roots.recency, Key::recency(seq, inode.ino), {});
+  LRUFS_TRY(tree_put(*this, roots.recency, Key::recency(seq, inode.ino), {}));
+  return {};
 }
 
 Status Transaction::State::unlist(Inode& inode) {
@@ -29,7 +30,7 @@ Status Transaction::State::apply_touch(const TouchBatch::Touch& touch) {
     return fail(found.error());
   }
   Inode inode = *found;
-  if (inode.ino == kRootIno || (inode.flags & Inode::kOrphan) != 0U) return {};
+  if (inode.ino == kRootIno || (inode.flags & Inode::kOrphan) != 0U || touch.seq <= inode.touched) return {};
   if (inode.is_directory() && inode.entries > 0) {
     // It cannot go while it has entries; it remembers its use for when it has none.
     LRUFS_TRY(unlist(inode));
@@ -39,7 +40,8 @@ Status Transaction::State::apply_touch(const TouchBatch::Touch& touch) {
   }
   std::array<std::byte, kMaxInodeBytes> buffer;
   const std::size_t length = encode_inode(inode, buffer);
-  return tree_put(*this, roots.names, Key::inode(inode.ino), {buffer.data(), length});
+  LRUFS_TRY(put(Key::inode(inode.ino), {buffer.data(), length}));
+  return {};
 }
 
 }  // namespace lrufs::store

@@ -255,7 +255,7 @@ TEST_F(UnreadablePages, WithoutItsLogTheStoreFails) {
     return !second || (first && first->txn > second->txn) ? *first : *second;
   }();
   disk_->spoil(newest.space.log_end.segment + newest.space.log_end.offset / kPageSize);
-  EXPECT_EQ(outcome_of_put("b", "2"), "io");
+  EXPECT_EQ(outcome_of_put("b", std::string(20000, '2')), "io") << "what takes pages is noted in the log";
   EXPECT_TRUE(store().read_only());
   EXPECT_EQ(code_of(store().checkpoint()), "io");
   EXPECT_EQ(get("a"), "1");

@@ -1,11 +1,12 @@
 // ctest: timeout=120
-// The layout on disk is pinned. Two ways: a store that format version 1 wrote lies in golden/ and must open,
-// read as golden/v1.txt lists it, and take changes, for ever; and pages and records that are made in memory
-// must be, byte for byte, what docs/format.md says (the checksums in here come from another implementation).
+// The layout on disk is pinned. Two ways: a store that each format version wrote lies in golden/ and must
+// open, read as the text beside it lists it, and take changes, for ever; and pages and records that are made
+// in memory must be, byte for byte, what docs/format.md says (the checksums in here come from another
+// implementation).
 //
 // A test that fails here means that stores of users would not be read any more: raise kFormatVersion and read
 // both, or undo the change. Only for a new format version the golden files are written anew, under its name:
-//   LRUFS_WRITE_GOLDEN=1 build/release/tests/format/golden_test --gtest_filter='Golden.*'
+//   LRUFS_WRITE_GOLDEN=1 build/release/tests/format/golden_test --gtest_filter='*Golden.*'
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -55,18 +56,19 @@ std::string pattern(std::size_t size, std::size_t salt) {
   return text;
 }
 
-class Golden : public StoreTest {
+class Golden : public StoreTest, public ::testing::WithParamInterface<std::uint32_t> {
  protected:
   void SetUp() override {
     static bool written = false;
-    if (std::getenv("LRUFS_WRITE_GOLDEN") != nullptr && !std::exchange(written, true)) write();
+    const bool is_current = GetParam() == store::kFormatVersion;
+    if (is_current && std::getenv("LRUFS_WRITE_GOLDEN") != nullptr && !std::exchange(written, true)) write();
     options_.bound_given = false;  // the golden store's own
-    const std::string packed = golden("v1.lrufs.gz");
+    const std::string packed = golden(name() + ".lrufs.gz");
     ASSERT_TRUE(std::filesystem::exists(packed)) << packed << " is missing; it belongs into the repository";
     ASSERT_EQ(run_command("gzip -dc " + packed + " > " + path()).status, 0);
-    expected_ = file_text(golden("v1.txt"));
+    expected_ = file_text(golden(name() + ".txt"));
     ASSERT_NE(expected_.find(kOrderMark), std::string::npos)
-        << golden("v1.txt") << " is missing, or is not whole";
+        << golden(name() + ".txt") << " is missing, or is not whole";
   }
 
   // The lines of names, and after them the order of eviction.
@@ -81,6 +83,7 @@ class Golden : public StoreTest {
   std::string expected_;
 
  private:
+  static std::string name() { return 'v' + std::to_string(GetParam()); }
   void write() {
     options_.bound = 8ULL << 20U;
     open();
@@ -88,10 +91,10 @@ class Golden : public StoreTest {
     close();
     open();  // so that what is listed was read from the bytes
     std::filesystem::create_directories(golden(""));
-    std::ofstream(golden("v1.txt"), std::ios::binary) << description();
+    std::ofstream(golden(name() + ".txt"), std::ios::binary) << description();
     close();
     ASSERT_EQ(check(), "");
-    ASSERT_EQ(run_command("gzip -9nc " + path() + " > " + golden("v1.lrufs.gz")).status, 0);
+    ASSERT_EQ(run_command("gzip -9nc " + path() + " > " + golden(name() + ".lrufs.gz")).status, 0);
   }
 
   void fill() {
@@ -139,27 +142,27 @@ class Golden : public StoreTest {
   }
 };
 
-TEST_F(Golden, OpensAndReadsAsListed) {
+TEST_P(Golden, OpensAndReadsAsListed) {
   EXPECT_EQ(check(), "");
   open();
   EXPECT_EQ(store().statistics().opened_from, "clean");
   EXPECT_EQ(description(), expected_);
 }
 
-TEST_F(Golden, IsReadByTheIndependentReader) {
+TEST_P(Golden, IsReadByTheIndependentReader) {
   std::string complaint;
   const CommandResult read = read_store(path(), complaint);
   EXPECT_EQ(read.status, 0) << complaint;
   EXPECT_EQ(read.output, expected_names());
 }
 
-TEST_F(Golden, OpensFromItsCheckpoint) {
+TEST_P(Golden, OpensFromItsCheckpoint) {
   options_.from_checkpoint = true;
   open();
   EXPECT_EQ(listing_of(store()), expected_names());
 }
 
-TEST_F(Golden, TakesChanges) {
+TEST_P(Golden, TakesChanges) {
   open();
   put("new/file", pattern(30000, 5));
   ok(store().erase("changed"));
@@ -170,6 +173,9 @@ TEST_F(Golden, TakesChanges) {
   EXPECT_EQ(code_of(store().get("changed")), "not_found");
   EXPECT_EQ(get("sizes/100000"), pattern(100000, 100000));
 }
+
+INSTANTIATE_TEST_SUITE_P(Formats, Golden, ::testing::Range(1U, store::kFormatVersion + 1),
+                         [](const auto& each) { return "V" + std::to_string(each.param); });
 
 // --- bytes
 // -------------------------------------------------------------------------------------------------------
@@ -246,11 +252,13 @@ TEST(FormatBytes, Meta) {
   meta.durable_session = 404;
   meta.clean = true;
   meta.grown_pages = 405;
-  std::array<std::byte, store::kMetaBytes> page;
+  meta.new_pages_sum = 406;
+  std::array<std::byte, store::kMetaBytes + 32> page;
   page.fill(std::byte{0xEE});
-  store::encode_meta(meta, page.data());
+  const std::array<store::ImageRef, 2> images = {{{PageNo{500}, PageNo{501}}, {PageNo{502}, PageNo{503}}}};
+  store::encode_meta(meta, page.data(), images);
 
-  std::string expected = hex("lrufs\r\n\x1a") + "01000000" + "00100000";  //   0: magic, version, page size
+  std::string expected = hex("lrufs\r\n\x1a") + "02000000" + "00100000";  //   0: magic, version, page size
   expected += "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf";                         //  16: uuid
   expected += le64(0x0102030405060708) + le64(10ULL << 30U);              //  32: seed of names, bound
   expected += le64(0x1122334455) + le64(0xFEDCBA9876543210);              //  48: transaction, session
@@ -260,8 +268,11 @@ TEST(FormatBytes, Meta) {
   expected += "b0b1b2b3b4b5b6b7b8b9babbbcbdbebf";                         // 208: boot id
   for (std::uint64_t n = 401; n < 405; ++n) expected += le64(n);          // 224: the file, the durable meta
   expected += le64(1) + le64(405);                                        // 256: flags, pages
-  expected += std::string(464, '0');                                      // 272: zeros
-  expected += le64(0x22dca56a94f370af);                                   // 504: XXH3-64 of 0 … 503
+  expected += le64(0) + le64(406);                                // 272: orphaned folders, sum of pages
+  expected += le64(2) + le64(0x9a6260b69a2f2e51);                 // 288: images, their XXH3-64
+  expected += std::string(400, '0');                              // 304: zeros
+  expected += le64(0x586f47d5f9158bd5);                           // 504: XXH3-64 of 0 … 503
+  for (std::uint64_t n = 500; n < 504; ++n) expected += le64(n);  // 512: images and their places
   EXPECT_EQ(hex(page), expected);
 
   const auto decoded = store::decode_meta(page.data());
@@ -270,6 +281,14 @@ TEST(FormatBytes, Meta) {
   EXPECT_EQ(decoded.meta->space, meta.space);
   EXPECT_EQ(decoded.meta->roots.spare, meta.roots.spare);
   EXPECT_EQ(decoded.meta->boot_id, meta.boot_id);
+  EXPECT_EQ(decoded.meta->new_pages_sum, 406U);
+  const auto refs = store::decode_images(page.data());
+  ASSERT_TRUE(refs);
+  ASSERT_EQ(refs->size(), 2U);
+  EXPECT_EQ(refs->back().image, PageNo{502});
+  EXPECT_EQ(refs->back().target, PageNo{503});
+  page[store::kMetaBytes + 1] ^= std::byte{1};
+  EXPECT_FALSE(store::decode_images(page.data()));
 }
 
 Page fresh(std::uint64_t number, std::uint64_t birth) {

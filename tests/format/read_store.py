@@ -28,7 +28,8 @@ import struct
 PAGE = 4096
 META_BYTES = 512
 MAGIC = b"lrufs\r\n\x1a"
-VERSION = 1
+VERSION = 2
+MAX_IMAGES = 32
 HEADER_PAGES = 16
 ROOT = 1
 M64 = (1 << 64) - 1
@@ -208,6 +209,7 @@ class Meta:
          self.grown_pages) = self.FIELDS.unpack_from(data)
         self.roots = {name: (numbers[2 * i], numbers[2 * i + 1])
                       for i, name in enumerate(("names", "recency", "expiry", "spare"))}
+        self.images = {}  # page: where its content is
         self.directory, self.log, self.log_end_segment, self.log_end_offset = numbers[8:12]
         (self.next_seq, self.files, self.directories, self.orphans, self.content_bytes, self.scan_mark) = numbers[12:18]
 
@@ -218,7 +220,16 @@ def read_meta(data):
         return None
     meta = Meta(data)
     need(meta.version <= VERSION, f"written in format {meta.version}, this reader knows {VERSION}")
-    need(meta.page_size == PAGE and data[280:504] == bytes(224), "a meta with fields that this format does not have")
+    used = 280 if meta.version == 1 else 304
+    need(meta.page_size == PAGE and data[used:504] == bytes(504 - used), "a meta with fields that this format does not have")
+    meta.new_pages_sum, images, images_checksum = struct.unpack_from("<QQQ", data, 280)
+    need(images <= MAX_IMAGES, "a meta with too many images")
+    if images:
+        pairs = data[META_BYTES:META_BYTES + 16 * images]
+        need(images_checksum == xxh3(pairs), "the images of a meta fail their checksum")
+        for i in range(images):
+            image, target = struct.unpack_from("<QQ", pairs, 16 * i)
+            meta.images[target] = image
     return meta
 
 
@@ -226,7 +237,7 @@ def choose_meta(file, live):
     metas = []
     for page in range(4):
         file.seek(page * PAGE)
-        metas.append(read_meta(file.read(META_BYTES)))
+        metas.append(read_meta(file.read(PAGE)))
     durables = [meta for meta in metas[:2] if meta]
     need(durables, "no whole durable meta: not a store, or damaged")
     durable = max(durables, key=lambda meta: (meta.txn, meta.flags & 1))
@@ -248,6 +259,7 @@ class Store:
         self.pages = self.file.seek(0, 2) // PAGE
         self.reached = set()
         self.tree_pages = 0
+        self.new_pages_sum = 0  # of the checksums of the tree pages born after the durable meta
 
     def reach(self, first, count, what):
         need(HEADER_PAGES <= first and first + count <= self.pages, f"{what} lies outside of the file, at page {first}")
@@ -269,13 +281,15 @@ class Store:
         what = f"tree page {number}"
         self.reach(number, 1, what)
         self.tree_pages += 1
-        data = self.read(number)
+        data = self.read(self.meta.images.get(number, number))
         checksum, page_no, its_birth, kind, its_level, count, heap, garbage = struct.unpack_from("<QQQBBHHH", data)
         need(page_no == number, f"{what} says to be page {page_no}")
         need(its_birth == birth, f"{what} was born in {its_birth}, its parent says {birth}")
         slots_end = 32 + 2 * count
         need(slots_end <= heap <= PAGE, f"{what} has a wrong header")
         need(checksum == xxh3(data[heap:], seed=xxh3(data[8:slots_end])), f"{what} fails its checksum")
+        if birth > self.meta.durable_txn:
+            self.new_pages_sum = (self.new_pages_sum + checksum) & M64
         need(kind == (2 if its_level == 0 else 1) and level in (None, its_level), f"{what} is of a wrong kind or level")
         cells, used = [], 0
         for slot in struct.unpack_from(f"<{count}H", data, 32):
@@ -531,6 +545,8 @@ def check_objects(store, objects, orphans, met):
     told = (store.meta.files, store.meta.directories, store.meta.orphans, store.meta.content_bytes)
     seen = (counts["files"], counts["directories"], len(orphans), counts["bytes"])
     need(told == seen, f"files, directories, orphans, bytes: the meta says {told}, there are {seen}")
+    need(store.state != "live" or store.meta.version == 1 or store.new_pages_sum == store.meta.new_pages_sum,
+         "pages of the live state are not in its version")
 
 
 def main(arguments):

@@ -28,6 +28,8 @@ class MemoryPages final : public store::PageWriter {
   void begin() { ++txn_; }
   void commit() {
     for (const store::PageNo page : made_) store::seal_page(*pager_.at(page));
+    for (std::uint64_t page = store::kHeaderPages; in_place_ && page < next_; ++page)
+      store::seal_page(*pager_.at(store::PageNo{page}));
     made_.clear();
     retired_.insert(retired_.end(), freed_.begin(), freed_.end());
     freed_.clear();
@@ -46,6 +48,9 @@ class MemoryPages final : public store::PageWriter {
     free_.insert(free_.end(), retired_.begin(), retired_.end());
     retired_.clear();
   }
+  // Older pages are edited where they are, as in the store when nobody sees them. Older versions are lost
+  // then.
+  void edit_all_in_place(bool value) { in_place_ = value; }
   // make_page() fails after this many more.
   void fail_after(std::uint64_t pages) { allowance_ = pages; }
   void never_fail() { allowance_ = ~0ULL; }
@@ -60,7 +65,8 @@ class MemoryPages final : public store::PageWriter {
   }
   store::Pager& mutable_pager() { return pager_; }
 
-  [[nodiscard]] const store::Pager& pager() const override { return pager_; }
+  [[nodiscard]] const store::Pager& pager() const { return pager_; }
+  [[nodiscard]] store::PageSource pages() const override { return pager_; }
   [[nodiscard]] store::TxnId birth() const override { return store::TxnId{txn_}; }
 
   store::Result<store::Page*> make_page() override {
@@ -91,7 +97,7 @@ class MemoryPages final : public store::PageWriter {
   store::Result<store::Page*> edit_page(store::PageNo number, store::TxnId page_birth) override {
     auto old = pager_.fetch(number, page_birth);
     if (!old) return store::fail(old.error());
-    if (raw(page_birth) == txn_) return pager_.at(number);
+    if (raw(page_birth) == txn_ || in_place_) return pager_.at(number);
     auto copy = make_page();
     if (!copy) return copy;
     const std::uint64_t copy_number = (*copy)->header.page_no;
@@ -100,6 +106,9 @@ class MemoryPages final : public store::PageWriter {
     (*copy)->header.birth = txn_;
     free_page(number);
     return copy;
+  }
+  store::Page* edit_in_place(const store::Page& page) override {
+    return page.header.birth == txn_ || in_place_ ? pager_.at(store::PageNo{page.header.page_no}) : nullptr;
   }
   void free_page(store::PageNo page) override {
     if (pager_.at(page)->header.birth == txn_)
@@ -115,6 +124,7 @@ class MemoryPages final : public store::PageWriter {
   std::uint64_t next_ = 0;
   std::uint64_t txn_ = 0;
   std::uint64_t allowance_ = ~0ULL;
+  bool in_place_ = false;
   std::vector<store::PageNo> made_;     // by this transaction
   std::vector<store::PageNo> spare_;    // of those, freed again
   std::vector<store::PageNo> freed_;    // of older ones, by this transaction

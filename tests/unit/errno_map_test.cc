@@ -32,6 +32,7 @@ TEST(ErrnoMap, SaysWhatTheSystemCallsSay) {
       {Code::kNewerFormat, EINVAL},
       {Code::kBoundTooSmall, EINVAL},
       {Code::kUnsupported, EOPNOTSUPP},
+      {Code::kConflict, EAGAIN},
       {Code::kStale, ESTALE},
       {Code::kNotPermitted, EPERM},
   };

@@ -18,6 +18,7 @@ class LimboTest : public ::testing::Test {
     EXPECT_EQ(taken.count, count);
     readers_.publish(TxnId{++txn_}, {});
     space_.publish(taken);
+    if (freed.count > 0) space_.retire_to_limbo(freed);
     if (freed.count > 0) limbo_.add(TxnId{txn_}, freed, now_);
     limbo_.release(now_);
     return taken;

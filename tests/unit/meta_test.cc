@@ -270,7 +270,7 @@ TEST_F(ChooseMeta, ADamagedDurableMetaLeavesTheOther) {
   EXPECT_EQ(chosen(true), "durable 10");
   EXPECT_EQ(choose()->damage, "") << "it was just being written";
   EXPECT_NE(choose(true)->damage, "");
-  flip(1, 8);
+  flip(1, 100);
   EXPECT_EQ(chosen(true), "corrupt");
   EXPECT_EQ(chosen(), "durable 31") << "a live meta, as the last resort";
   EXPECT_NE(choose()->damage, "");
