@@ -16,7 +16,8 @@ namespace {
 constexpr std::uint64_t kOverheadDivisor = 512;
 constexpr std::uint64_t kInitialBytes = 1U << 20U;
 // Transactions of a lost past may have written pages that a later power cut leaves behind. New ones are
-// numbered far above them, so that no stale page can be taken for a new one.
+// numbered far above them, so that no stale page can be taken for a new one: by at least this much, and as
+// much again by chance, since another session may have gone on from the same state and left no meta.
 constexpr std::uint64_t kTxnGap = 1ULL << 32U;
 
 std::uint64_t random64() {
@@ -263,7 +264,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   current_.inode = identity.inode;
   current_.durable_txn = durable_.txn;
   current_.durable_session = durable_.session;
-  current_.txn = TxnId{raw(choice->highest) + kTxnGap};
+  current_.txn = TxnId{raw(choice->highest) + kTxnGap + random64() % kTxnGap};
   dirty_ = from_live;
   durable_txn_.store(from_live ? raw(durable_.txn) : raw(current_.txn));
   readers.publish(current_.txn, current_.roots);
