@@ -140,9 +140,11 @@ Status StoreImpl::open_or_make() {
 Result<bool> StoreImpl::was_never_finished(Bytes header) const {
   if (identity.size > kInitialBytes) return false;
   if (as_text(header.first(kBeingMade.size())) == kBeingMade) return true;
+  const auto is_zero = [](std::byte b) { return b == std::byte{0}; };
+  if (!std::all_of(header.begin(), header.end(), is_zero)) return false;
   std::vector<std::byte> all(identity.size);
   LRUFS_TRY(ops->read(fd, 0, all));
-  return std::all_of(all.begin(), all.end(), [](std::byte b) { return b == std::byte{0}; });
+  return std::all_of(all.begin(), all.end(), is_zero);
 }
 
 Status StoreImpl::format() {

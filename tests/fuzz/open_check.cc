@@ -25,7 +25,9 @@ constexpr std::uint64_t kLargestBound = 64ULL << 20U;
 
 const std::string& folder() {
   static const std::string path = [] {
-    std::string name = "/tmp/lrufs_fuzz_XXXXXX";
+    // In memory, where there is such a folder: the syncs would take most of the time.
+    std::string name =
+        ::access("/dev/shm", W_OK) == 0 ? "/dev/shm/lrufs_fuzz_XXXXXX" : "/tmp/lrufs_fuzz_XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     return name;
   }();
@@ -102,12 +104,19 @@ void use(const std::string& path, bool force) {
   (void)store.erase("file");
   (void)store.checkpoint();
   (void)store.evict(10'000);
-  (void)store.reclaim_orphans(10);
+  (void)store.reclaim_orphans();
   (void)store.close();
 }
 
 }  // namespace
 }  // namespace lrufs::store
+
+// See operations.cc.
+extern "C" const char* __asan_default_options();  // NOLINT(bugprone-reserved-identifier)
+extern "C" const char* __asan_default_options() {
+  return "quarantine_size_mb=4:thread_local_quarantine_size_kb=64:malloc_context_size=3:"
+         "allocator_release_to_os_interval_ms=-1";
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace lrufs::store;  // NOLINT(google-build-using-namespace)
