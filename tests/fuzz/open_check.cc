@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -24,12 +25,13 @@ constexpr std::size_t kMost = 512 * kPageSize;
 constexpr std::uint64_t kLargestBound = 64ULL << 20U;
 
 const std::string& folder() {
-  static const std::string path = [] {
+  static const std::string& path = []() -> const std::string& {
     // In memory, where there is such a folder: the syncs would take most of the time.
-    std::string name =
-        ::access("/dev/shm", W_OK) == 0 ? "/dev/shm/lrufs_fuzz_XXXXXX" : "/tmp/lrufs_fuzz_XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    return name;
+    const bool has_memory = ::access("/dev/shm", W_OK) == 0;
+    auto* name = new std::string(has_memory ? "/dev/shm/lrufs_fuzz_XXXXXX" : "/tmp/lrufs_fuzz_XXXXXX");
+    if (::mkdtemp(name->data()) == nullptr) std::abort();
+    std::atexit([] { std::filesystem::remove_all(folder()); });
+    return *name;
   }();
   return path;
 }
