@@ -139,7 +139,10 @@ MapGuard::~MapGuard() {
   range_->taken.store(false);
 }
 
-std::uint64_t MapGuard::losses() const { return range_->losses.load(std::memory_order_acquire); }
+std::uint64_t MapGuard::losses() const {
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return range_->losses.load(std::memory_order_acquire);
+}
 
 std::uint64_t MapGuard::lost_pages() const { return range_->pages.load(); }
 

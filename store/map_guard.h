@@ -31,7 +31,7 @@ class MapGuard {
   MapGuard& operator=(const MapGuard&) = delete;
 
   // Rises whenever a page is replaced or noted, also a second time: whoever sees it unchanged has met no
-  // loss.
+  // loss. What was read from the map before the call is ordered before it.
   [[nodiscard]] std::uint64_t losses() const;
   // Single pages that were lost; those of a file that was cut off are not counted.
   [[nodiscard]] std::uint64_t lost_pages() const;

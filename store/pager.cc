@@ -24,6 +24,8 @@ tl::unexpected<Error> unreadable(PageNo page) {
 Result<const Page*> Pager::fetch_unverified(PageNo page, TxnId birth) const {
   const auto damaged = [&](const char* what) {
     if (raw(page) < pages_ && lost(page)) return unreadable(page);
+    // Named by a page that went while it was searched.
+    if ((raw(page) == 0 || raw(birth) == 0) && losses() != 0) return unreadable(kNoPage);
     corrupt_.fetch_add(1, std::memory_order_relaxed);
     if (on_damage_) on_damage_(page, what);
     return fail(Code::kCorrupt, "page " + std::to_string(raw(page)) + " " + what);

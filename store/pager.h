@@ -57,7 +57,10 @@ class Pager {
   [[nodiscard]] bool lost(PageNo first, std::uint64_t count = 1) const {
     return guard_ != nullptr && guard_->losses() != 0 && guard_->lost(first, count);
   }
-  // The same for bytes within the mapping.
+  // Rises when a page is lost. To be asked before pages are searched and after it: a page that goes while it
+  // is searched shows zeros, which mean nothing.
+  [[nodiscard]] std::uint64_t losses() const { return guard_ == nullptr ? 0 : guard_->losses(); }
+  // The same as lost() for bytes within the mapping.
   [[nodiscard]] bool lost_bytes(const std::byte* data, std::uint64_t length) const {
     if (guard_ == nullptr || guard_->losses() == 0 || length == 0) return false;
     const auto first = static_cast<std::uint64_t>(data - base_) / kPageSize;

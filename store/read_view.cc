@@ -1,6 +1,7 @@
 #include "store/read_view.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "store/bytes.h"
@@ -27,19 +28,37 @@ void append_segment(std::vector<Segment>& out, const std::byte* data, std::uint6
   out.push_back({data, length});
 }
 
+// What `search` finds, or kIo. A page that is lost while it is searched looks empty: then the search is done
+// again, and meets it as lost.
+template <typename Search>
+auto found_whole(const Pager& pager, const Search& search) -> decltype(search()) {
+  constexpr int kTries = 3;
+  for (int tries = 0; tries < kTries; ++tries) {
+    const std::uint64_t losses = pager.losses();
+    auto found = search();
+    if (pager.losses() == losses) [[likely]]
+      return found;
+  }
+  return unreadable(kNoPage);
+}
+
 }  // namespace
 
 Result<Inode> ReadView::inode(Ino ino) const {
-  LRUFS_TRY_ASSIGN(const auto place, place_of(ino));
-  if (!place) return fail(Code::kNotFound);
-  return decode_inode(ino, place->value());
+  return found_whole(pager(), [&]() -> Result<Inode> {
+    LRUFS_TRY_ASSIGN(const auto place, place_of(ino));
+    if (!place) return fail(Code::kNotFound);
+    return decode_inode(ino, place->value());
+  });
 }
 
 Result<ReadView::Object> ReadView::object(Ino ino) const {
-  LRUFS_TRY_ASSIGN(const auto place, place_of(ino));
-  if (!place) return fail(Code::kNotFound);
-  LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(ino, place->value()));
-  return Object{inode, *place};
+  return found_whole(pager(), [&]() -> Result<Object> {
+    LRUFS_TRY_ASSIGN(const auto place, place_of(ino));
+    if (!place) return fail(Code::kNotFound);
+    LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(ino, place->value()));
+    return Object{inode, *place};
+  });
 }
 
 Result<std::optional<TreePlace>> ReadView::place_of(Ino ino) const {
@@ -60,103 +79,121 @@ Result<std::optional<Bytes>> ReadView::inline_content(Ino ino, const TreePlace& 
 }
 
 Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name) const {
-  if (name.size() > kMaxName) return fail(Code::kNameTooLong);
-  const Cookie first = hash_->first_cookie(name);
-  const Key key = Key::entry(dir, first);
-  const std::uint64_t hash = LeafHints::hash(dir, raw(first));
-  if (const auto place = tree_find_hinted(pages_, key, hash)) {
-    LRUFS_TRY_ASSIGN(const DirEntry entry, decode_entry(first, place->value()));
-    if (entry.name == name) return entry;
-  }
-  Cursor cursor(pages_, roots_->names);
-  LRUFS_TRY(cursor.seek(key));
-  while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) &&
-         cursor.key().size() == kKeyPrefix + 8) {
-    const Cookie cookie{load_be64(cursor.key().data() + kKeyPrefix)};
-    if (raw(cookie) >= raw(first) + NameHash::kSlots) break;
-    LRUFS_TRY_ASSIGN(const DirEntry entry, decode_entry(cookie, cursor.value()));
-    if (entry.name == name) {
-      if (cookie == first && pages_.hints() != nullptr) pages_.hints()->note(hash, cursor.place());
-      return entry;
+  return found_whole(pager(), [&]() -> Result<DirEntry> {
+    if (name.size() > kMaxName) return fail(Code::kNameTooLong);
+    const Cookie first = hash_->first_cookie(name);
+    const Key key = Key::entry(dir, first);
+    const std::uint64_t hash = LeafHints::hash(dir, raw(first));
+    if (const auto place = tree_find_hinted(pages_, key, hash)) {
+      LRUFS_TRY_ASSIGN(const DirEntry entry, decode_entry(first, place->value()));
+      if (entry.name == name) return entry;
     }
-    LRUFS_TRY(cursor.next());
-  }
-  return fail(Code::kNotFound);
+    Cursor cursor(pages_, roots_->names);
+    LRUFS_TRY(cursor.seek(key));
+    while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) &&
+           cursor.key().size() == kKeyPrefix + 8) {
+      const Cookie cookie{load_be64(cursor.key().data() + kKeyPrefix)};
+      if (raw(cookie) >= raw(first) + NameHash::kSlots) break;
+      LRUFS_TRY_ASSIGN(const DirEntry entry, decode_entry(cookie, cursor.value()));
+      if (entry.name == name) {
+        if (cookie == first && pages_.hints() != nullptr) pages_.hints()->note(hash, cursor.place());
+        return entry;
+      }
+      LRUFS_TRY(cursor.next());
+    }
+    return fail(Code::kNotFound);
+  });
 }
 
 // A hint leads from a name straight to the inode, and the inode says whether it is the one: its first name
 // lies in that directory, under that hash. Two names that agree in both of their hashes are taken for one
 // (chances: 2^-100 for any two).
 Result<ReadView::Object> ReadView::find(Ino dir, std::string_view name) const {
-  if (name.size() > kMaxName) return fail(Code::kNameTooLong);
-  LeafHints* const hints = pages_.hints();
-  const std::uint64_t hash = name_hint(dir, name);
-  const LeafHints::Hint hint = hints != nullptr ? hints->find(hash) : LeafHints::Hint{};
-  if (const Page* leaf = hint.page == kNoPage ? nullptr : pages_.leaf(hint.page)) {
-    const NodeView node(*leaf);
-    if (hint.index < node.count()) {
-      const auto parts = split_key(node.key(hint.index));
-      if (parts && parts->kind == Kind::kInode && parts->suffix.empty() && parts->owner != kNoIno) {
-        LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(parts->owner, node.value(hint.index)));
-        const std::uint64_t slot = raw(inode.cookie) - raw(hash_->first_cookie(name));
-        if (inode.parent == dir && slot < NameHash::kSlots) return Object{inode, {leaf, hint.index}};
+  return found_whole(pager(), [&]() -> Result<Object> {
+    if (name.size() > kMaxName) return fail(Code::kNameTooLong);
+    LeafHints* const hints = pages_.hints();
+    const std::uint64_t hash = name_hint(dir, name);
+    const LeafHints::Hint hint = hints != nullptr ? hints->find(hash) : LeafHints::Hint{};
+    if (const Page* leaf = hint.page == kNoPage ? nullptr : pages_.leaf(hint.page)) {
+      const NodeView node(*leaf);
+      if (hint.index < node.count()) {
+        const auto parts = split_key(node.key(hint.index));
+        if (parts && parts->kind == Kind::kInode && parts->suffix.empty() && parts->owner != kNoIno) {
+          LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(parts->owner, node.value(hint.index)));
+          const std::uint64_t slot = raw(inode.cookie) - raw(hash_->first_cookie(name));
+          if (inode.parent == dir && slot < NameHash::kSlots) return Object{inode, {leaf, hint.index}};
+        }
       }
     }
-  }
-  LRUFS_TRY_ASSIGN(const DirEntry entry, lookup(dir, name));
-  LRUFS_TRY_ASSIGN(const auto place, place_of(entry.ino));
-  if (!place) return fail(Code::kNotFound);
-  LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(entry.ino, place->value()));
-  if (hints != nullptr && inode.parent == dir && inode.cookie == entry.cookie)
-    hints->note(hash, {PageNo{place->leaf->header.page_no}, place->index});
-  return Object{inode, *place};
+    LRUFS_TRY_ASSIGN(const DirEntry entry, lookup(dir, name));
+    LRUFS_TRY_ASSIGN(const auto place, place_of(entry.ino));
+    if (!place) return fail(Code::kNotFound);
+    LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(entry.ino, place->value()));
+    if (hints != nullptr && inode.parent == dir && inode.cookie == entry.cookie)
+      hints->note(hash, {PageNo{place->leaf->header.page_no}, place->index});
+    return Object{inode, *place};
+  });
 }
 
 Result<DirEntry> ReadView::entry_at(Ino dir, Cookie cookie) const {
-  LRUFS_TRY_ASSIGN(const auto value, tree_get(pages_, roots_->names, Key::entry(dir, cookie)));
-  if (!value) return fail(Code::kNotFound);
-  return decode_entry(cookie, *value);
+  return found_whole(pager(), [&]() -> Result<DirEntry> {
+    LRUFS_TRY_ASSIGN(const auto value, tree_get(pages_, roots_->names, Key::entry(dir, cookie)));
+    if (!value) return fail(Code::kNotFound);
+    return decode_entry(cookie, *value);
+  });
 }
 
 Status ReadView::list(Ino dir, Cookie after, const EntryFn& each) const {
-  Cursor cursor(pages_, roots_->names);
-  LRUFS_TRY(cursor.seek(Key::entry(dir, Cookie{raw(after) + 1})));
-  while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) &&
-         cursor.key().size() == kKeyPrefix + 8) {
-    LRUFS_TRY_ASSIGN(const DirEntry entry,
-                     decode_entry(Cookie{load_be64(cursor.key().data() + kKeyPrefix)}, cursor.value()));
-    if (!each(entry)) return {};
-    LRUFS_TRY(cursor.next());
-  }
-  return {};
+  const std::uint64_t losses = pager().losses();
+  const auto list = [&]() -> Status {
+    std::array<char, kMaxName> name;
+    Cursor cursor(pages_, roots_->names);
+    LRUFS_TRY(cursor.seek(Key::entry(dir, Cookie{raw(after) + 1})));
+    while (cursor.valid() && is_record_of(cursor.key(), dir, Kind::kEntry) &&
+           cursor.key().size() == kKeyPrefix + 8) {
+      LRUFS_TRY_ASSIGN(DirEntry entry,
+                       decode_entry(Cookie{load_be64(cursor.key().data() + kKeyPrefix)}, cursor.value()));
+      // A copy, so that it does not change any more after the look at the losses.
+      entry.name = {name.data(), entry.name.copy(name.data(), name.size())};
+      if (pager().losses() != losses || !each(entry)) return {};
+      LRUFS_TRY(cursor.next());
+    }
+    return {};
+  };
+  const Status listed = list();
+  return pager().losses() == losses ? listed : unreadable(kNoPage);
 }
 
 Result<std::vector<Link>> ReadView::links(const Inode& inode) const {
-  std::vector<Link> links;
-  if (inode.parent != kNoIno) links.push_back({inode.parent, inode.cookie});
-  Cursor cursor(pages_, roots_->names);
-  LRUFS_TRY(cursor.seek(Key::link(inode.ino, Ino{0}, Cookie{0})));
-  while (cursor.valid() && is_record_of(cursor.key(), inode.ino, Kind::kLink) &&
-         cursor.key().size() == kKeyPrefix + 16) {
-    links.push_back({Ino{load_be64(cursor.key().data() + kKeyPrefix)},
-                     Cookie{load_be64(cursor.key().data() + kKeyPrefix + 8)}});
-    LRUFS_TRY(cursor.next());
-  }
-  return links;
+  return found_whole(pager(), [&]() -> Result<std::vector<Link>> {
+    std::vector<Link> links;
+    if (inode.parent != kNoIno) links.push_back({inode.parent, inode.cookie});
+    Cursor cursor(pages_, roots_->names);
+    LRUFS_TRY(cursor.seek(Key::link(inode.ino, Ino{0}, Cookie{0})));
+    while (cursor.valid() && is_record_of(cursor.key(), inode.ino, Kind::kLink) &&
+           cursor.key().size() == kKeyPrefix + 16) {
+      links.push_back({Ino{load_be64(cursor.key().data() + kKeyPrefix)},
+                       Cookie{load_be64(cursor.key().data() + kKeyPrefix + 8)}});
+      LRUFS_TRY(cursor.next());
+    }
+    return links;
+  });
 }
 
 Result<std::string> ReadView::path_of(Ino ino) const {
-  std::string path;
-  for (int depth = 0; ino != kRootIno; ++depth) {
-    if (depth == kMaxPathDepth) return fail(Code::kCorrupt, "a directory is its own ancestor");
-    LRUFS_TRY_ASSIGN(const Inode inode, this->inode(ino));
-    if (inode.parent == kNoIno) return fail(Code::kNotFound);
-    LRUFS_TRY_ASSIGN(const DirEntry entry, entry_at(inode.parent, inode.cookie));
-    path.insert(0, entry.name);
-    path.insert(0, 1, '/');
-    ino = inode.parent;
-  }
-  return path.empty() ? "/" : path;
+  return found_whole(pager(), [&]() -> Result<std::string> {
+    std::string path;
+    for (int depth = 0; ino != kRootIno; ++depth) {
+      if (depth == kMaxPathDepth) return fail(Code::kCorrupt, "a directory is its own ancestor");
+      LRUFS_TRY_ASSIGN(const Inode inode, this->inode(ino));
+      if (inode.parent == kNoIno) return fail(Code::kNotFound);
+      LRUFS_TRY_ASSIGN(const DirEntry entry, entry_at(inode.parent, inode.cookie));
+      path.insert(0, entry.name);
+      path.insert(0, 1, '/');
+      ino = inode.parent;
+    }
+    return path.empty() ? "/" : path;
+  });
 }
 
 Result<std::uint64_t> ReadView::map_content(const Inode& inode, std::uint64_t offset, std::uint64_t length,
@@ -170,39 +207,43 @@ Result<std::uint64_t> ReadView::map_content(const Inode& inode, std::uint64_t of
 Result<std::uint64_t> ReadView::map_content(const Object& object, std::uint64_t offset, std::uint64_t length,
                                             std::vector<Segment>& out) const {
   const Inode& inode = object.inode;
-  if (offset >= inode.size) return 0;
-  const std::uint64_t end = offset + std::min(length, inode.size - offset);
-  if ((inode.flags & Inode::kPaged) == 0U) {
-    LRUFS_TRY_ASSIGN(const auto content, inline_content(inode.ino, object.place));
-    const std::uint64_t have = content ? std::min<std::uint64_t>(content->size(), end) : 0;
-    if (offset < have) append_segment(out, content->data() + offset, have - offset);
-    append_segment(out, nullptr, end - std::max(offset, have));
-    return end - offset;
-  }
-  ExtentCursor extents(pages_, roots_->names, inode.ino);
-  std::uint64_t at = offset;
-  std::optional<Extent> extent = first_extent(object);
-  if (!extent || extent->file_page > offset / kPageSize || extent->end() < pages_for(end)) {
-    LRUFS_TRY_ASSIGN(extent, extents.seek(offset / kPageSize));
-  }
-  while (at < end) {
-    const std::uint64_t extent_start = extent ? extent->file_page * kPageSize : end;
-    if (extent_start > at) {
-      const std::uint64_t stop = std::min(extent_start, end);
-      append_segment(out, nullptr, stop - at);
+  const std::size_t before = out.size();
+  return found_whole(pager(), [&]() -> Result<std::uint64_t> {
+    out.resize(before);
+    if (offset >= inode.size) return 0;
+    const std::uint64_t end = offset + std::min(length, inode.size - offset);
+    if ((inode.flags & Inode::kPaged) == 0U) {
+      LRUFS_TRY_ASSIGN(const auto content, inline_content(inode.ino, object.place));
+      const std::uint64_t have = content ? std::min<std::uint64_t>(content->size(), end) : 0;
+      if (offset < have) append_segment(out, content->data() + offset, have - offset);
+      append_segment(out, nullptr, end - std::max(offset, have));
+      return end - offset;
+    }
+    ExtentCursor extents(pages_, roots_->names, inode.ino);
+    std::uint64_t at = offset;
+    std::optional<Extent> extent = first_extent(object);
+    if (!extent || extent->file_page > offset / kPageSize || extent->end() < pages_for(end)) {
+      LRUFS_TRY_ASSIGN(extent, extents.seek(offset / kPageSize));
+    }
+    while (at < end) {
+      const std::uint64_t extent_start = extent ? extent->file_page * kPageSize : end;
+      if (extent_start > at) {
+        const std::uint64_t stop = std::min(extent_start, end);
+        append_segment(out, nullptr, stop - at);
+        at = stop;
+        continue;
+      }
+      const std::uint64_t stop = std::min(extent->end() * kPageSize, end);
+      const PageNo first = extent->page + (at - extent_start) / kPageSize;
+      if (pager().lost(first, pages_for(stop) - at / kPageSize)) return unreadable(first);
+      append_segment(out, pager().bytes(extent->page) + (at - extent_start), stop - at);
       at = stop;
-      continue;
+      if (at < end) {
+        LRUFS_TRY_ASSIGN(extent, extents.next());
+      }
     }
-    const std::uint64_t stop = std::min(extent->end() * kPageSize, end);
-    const PageNo first = extent->page + (at - extent_start) / kPageSize;
-    if (pager().lost(first, pages_for(stop) - at / kPageSize)) return unreadable(first);
-    append_segment(out, pager().bytes(extent->page) + (at - extent_start), stop - at);
-    at = stop;
-    if (at < end) {
-      LRUFS_TRY_ASSIGN(extent, extents.next());
-    }
-  }
-  return end - offset;
+    return end - offset;
+  });
 }
 
 // The extent that lies right behind the inode, if it is the file's first and can be read.
@@ -234,77 +275,87 @@ Result<std::uint64_t> ReadView::read(const Inode& inode, std::uint64_t offset, M
 }
 
 Result<std::uint64_t> ReadView::next_data(const Inode& inode, std::uint64_t offset) const {
-  if (offset >= inode.size) return fail(Code::kNotFound);
-  if ((inode.flags & Inode::kPaged) == 0U) {
-    LRUFS_TRY_ASSIGN(const auto content, tree_get(pages_, roots_->names, Key::content(inode.ino)));
-    if (content && offset < kPageSize) return offset;  // as next_hole() tells it
-    return fail(Code::kNotFound);
-  }
-  ExtentCursor extents(pages_, roots_->names, inode.ino);
-  LRUFS_TRY_ASSIGN(const auto extent, extents.seek(offset / kPageSize));
-  if (!extent) return fail(Code::kNotFound);
-  const std::uint64_t data = std::max(offset, extent->file_page * kPageSize);
-  if (data >= inode.size) return fail(Code::kNotFound);
-  return data;
+  return found_whole(pager(), [&]() -> Result<std::uint64_t> {
+    if (offset >= inode.size) return fail(Code::kNotFound);
+    if ((inode.flags & Inode::kPaged) == 0U) {
+      LRUFS_TRY_ASSIGN(const auto content, tree_get(pages_, roots_->names, Key::content(inode.ino)));
+      if (content && offset < kPageSize) return offset;  // as next_hole() tells it
+      return fail(Code::kNotFound);
+    }
+    ExtentCursor extents(pages_, roots_->names, inode.ino);
+    LRUFS_TRY_ASSIGN(const auto extent, extents.seek(offset / kPageSize));
+    if (!extent) return fail(Code::kNotFound);
+    const std::uint64_t data = std::max(offset, extent->file_page * kPageSize);
+    if (data >= inode.size) return fail(Code::kNotFound);
+    return data;
+  });
 }
 
 Result<std::uint64_t> ReadView::next_hole(const Inode& inode, std::uint64_t offset) const {
-  if (offset >= inode.size) return fail(Code::kNotFound);
-  if ((inode.flags & Inode::kPaged) == 0U) {
-    LRUFS_TRY_ASSIGN(const auto content, tree_get(pages_, roots_->names, Key::content(inode.ino)));
-    // Holes are told in whole pages, as file systems do, unless the file ends before.
-    if (content && offset < kPageSize) return std::min<std::uint64_t>(kPageSize, inode.size);
-    return offset;
-  }
-  ExtentCursor extents(pages_, roots_->names, inode.ino);
-  std::uint64_t at = offset;
-  LRUFS_TRY_ASSIGN(auto extent, extents.seek(offset / kPageSize));
-  while (extent && extent->file_page * kPageSize <= at) {
-    at = extent->end() * kPageSize;
-    if (at >= inode.size) return inode.size;
-    LRUFS_TRY_ASSIGN(extent, extents.next());
-  }
-  return at;
+  return found_whole(pager(), [&]() -> Result<std::uint64_t> {
+    if (offset >= inode.size) return fail(Code::kNotFound);
+    if ((inode.flags & Inode::kPaged) == 0U) {
+      LRUFS_TRY_ASSIGN(const auto content, tree_get(pages_, roots_->names, Key::content(inode.ino)));
+      // Holes are told in whole pages, as file systems do, unless the file ends before.
+      if (content && offset < kPageSize) return std::min<std::uint64_t>(kPageSize, inode.size);
+      return offset;
+    }
+    ExtentCursor extents(pages_, roots_->names, inode.ino);
+    std::uint64_t at = offset;
+    LRUFS_TRY_ASSIGN(auto extent, extents.seek(offset / kPageSize));
+    while (extent && extent->file_page * kPageSize <= at) {
+      at = extent->end() * kPageSize;
+      if (at >= inode.size) return inode.size;
+      LRUFS_TRY_ASSIGN(extent, extents.next());
+    }
+    return at;
+  });
 }
 
 Result<std::string> ReadView::xattr(Ino ino, std::string_view name) const {
-  if (name.empty() || name.size() > kMaxName) return fail(Code::kNoAttribute);
-  LRUFS_TRY_ASSIGN(const auto value, tree_get(pages_, roots_->names, Key::xattr(ino, name)));
-  if (!value) return fail(Code::kNoAttribute);
-  if (value->empty()) return fail(Code::kCorrupt, "an xattr's record is damaged");
-  if (value->front() == kXattrInline) return std::string(as_text(value->subspan(1)));
-  LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(value->subspan(1)));
-  std::string text;
-  for (const PageRun& run : paged.runs) {
-    LRUFS_TRY(check_run(pager(), run));
-    text.append(reinterpret_cast<const char*>(pager().bytes(run.first)), run.count * kPageSize);
-    if (pager().lost(run.first, run.count)) return unreadable(run.first);
-  }
-  text.resize(paged.length);
-  return text;
+  return found_whole(pager(), [&]() -> Result<std::string> {
+    if (name.empty() || name.size() > kMaxName) return fail(Code::kNoAttribute);
+    LRUFS_TRY_ASSIGN(const auto value, tree_get(pages_, roots_->names, Key::xattr(ino, name)));
+    if (!value) return fail(Code::kNoAttribute);
+    if (value->empty()) return fail(Code::kCorrupt, "an xattr's record is damaged");
+    if (value->front() == kXattrInline) return std::string(as_text(value->subspan(1)));
+    LRUFS_TRY_ASSIGN(const PagedValue paged, decode_paged_xattr(value->subspan(1)));
+    std::string text;
+    for (const PageRun& run : paged.runs) {
+      LRUFS_TRY(check_run(pager(), run));
+      text.append(reinterpret_cast<const char*>(pager().bytes(run.first)), run.count * kPageSize);
+      if (pager().lost(run.first, run.count)) return unreadable(run.first);
+    }
+    text.resize(paged.length);
+    return text;
+  });
 }
 
 Result<std::vector<std::string>> ReadView::xattr_names(Ino ino) const {
-  std::vector<std::string> names;
-  Cursor cursor(pages_, roots_->names);
-  LRUFS_TRY(cursor.seek(Key::xattr(ino, "")));
-  while (cursor.valid() && is_record_of(cursor.key(), ino, Kind::kXattr)) {
-    names.emplace_back(as_text(cursor.key().subspan(kKeyPrefix)));
-    LRUFS_TRY(cursor.next());
-  }
-  return names;
+  return found_whole(pager(), [&]() -> Result<std::vector<std::string>> {
+    std::vector<std::string> names;
+    Cursor cursor(pages_, roots_->names);
+    LRUFS_TRY(cursor.seek(Key::xattr(ino, "")));
+    while (cursor.valid() && is_record_of(cursor.key(), ino, Kind::kXattr)) {
+      names.emplace_back(as_text(cursor.key().subspan(kKeyPrefix)));
+      LRUFS_TRY(cursor.next());
+    }
+    return names;
+  });
 }
 
 Result<std::vector<Ino>> ReadView::orphans(Ino after, std::size_t limit) const {
-  std::vector<Ino> found;
-  Cursor cursor(pages_, roots_->names);
-  LRUFS_TRY(cursor.seek(Key::orphan(Ino{raw(after) + 1})));
-  while (found.size() < limit && cursor.valid() && is_record_of(cursor.key(), kNoIno, Kind::kOrphan) &&
-         cursor.key().size() == kKeyPrefix + 8) {
-    found.push_back(Ino{load_be64(cursor.key().data() + kKeyPrefix)});
-    LRUFS_TRY(cursor.next());
-  }
-  return found;
+  return found_whole(pager(), [&]() -> Result<std::vector<Ino>> {
+    std::vector<Ino> found;
+    Cursor cursor(pages_, roots_->names);
+    LRUFS_TRY(cursor.seek(Key::orphan(Ino{raw(after) + 1})));
+    while (found.size() < limit && cursor.valid() && is_record_of(cursor.key(), kNoIno, Kind::kOrphan) &&
+           cursor.key().size() == kKeyPrefix + 8) {
+      found.push_back(Ino{load_be64(cursor.key().data() + kKeyPrefix)});
+      LRUFS_TRY(cursor.next());
+    }
+    return found;
+  });
 }
 
 }  // namespace lrufs::store

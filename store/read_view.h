@@ -25,7 +25,7 @@ struct DirEntry {
   Ino ino = kNoIno;
   Cookie cookie{0};       // position: list() continues after it
   std::uint8_t type = 0;  // DT_REG, DT_DIR, … of dirent.h
-  std::string_view name;  // points into the map
+  std::string_view name;  // points into the map; in list(): valid while `each` runs
 };
 
 struct Link {

@@ -17,7 +17,8 @@ namespace {
 constexpr std::uint64_t kOverheadDivisor = 512;
 constexpr std::uint64_t kInitialBytes = 1U << 20U;
 // Transactions of a lost past may have written pages that a later power cut leaves behind. New ones are
-// numbered far above them, so that no stale page can be taken for a new one.
+// numbered far above them, so that no stale page can be taken for a new one: by at least this much, and as
+// much again by chance, since another session may have gone on from the same state and left no meta.
 constexpr std::uint64_t kTxnGap = 1ULL << 32U;
 
 std::uint64_t random64() {
@@ -139,9 +140,11 @@ Status StoreImpl::open_or_make() {
 Result<bool> StoreImpl::was_never_finished(Bytes header) const {
   if (identity.size > kInitialBytes) return false;
   if (as_text(header.first(kBeingMade.size())) == kBeingMade) return true;
+  const auto is_zero = [](std::byte b) { return b == std::byte{0}; };
+  if (!std::all_of(header.begin(), header.end(), is_zero)) return false;
   std::vector<std::byte> all(identity.size);
   LRUFS_TRY(ops->read(fd, 0, all));
-  return std::all_of(all.begin(), all.end(), [](std::byte b) { return b == std::byte{0}; });
+  return std::all_of(all.begin(), all.end(), is_zero);
 }
 
 Status StoreImpl::format() {
@@ -273,7 +276,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   if (from_live) {
     LRUFS_TRY_ASSIGN(current_.new_pages_sum, sum_new_pages(current_, durable_.txn));
   }
-  current_.txn = TxnId{raw(choice->highest) + kTxnGap};
+  current_.txn = TxnId{raw(choice->highest) + kTxnGap + random64() % kTxnGap};
   dirty_ = from_live;
   durable_txn_.store(from_live ? raw(durable_.txn) : raw(current_.txn));
   if (from_live && kLiveMetaPage + raw(current_.txn) % 2 == *choice->live_page)

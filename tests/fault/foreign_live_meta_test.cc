@@ -275,6 +275,54 @@ TEST_F(ForeignLiveMetaTest, ALostTreePageIsNoticed) {
             << " had lost nothing\n";
 }
 
+// Two sessions that went on from the same checkpoint. Pages of the first had reached the disk when it was
+// lost; the second one numbers its transactions and pages anew.
+TEST_F(ForeignLiveMetaTest, APageOfALostSessionIsNotTakenForOneOfTheNext) {
+  Image start(path());
+  const auto session = [&](const std::string& text) {
+    start.write(copy(), false);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      Options options;
+      options.background = false;
+      options.bound_given = false;
+      auto opened = Store::open(copy(), options);
+      bool fine = opened.has_value();
+      for (int i = 0; fine && i < 20; ++i)
+        fine = (*opened)
+                   ->put("d" + std::to_string(i % 3) + "/f" + std::to_string(i), store::as_bytes(text))
+                   .has_value();
+      ::_exit(fine ? 0 : 1);  // without closing
+    }
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    return Image(copy());
+  };
+  Image first = session(patterned(10, 700));
+  Image second = session(patterned(11, 700));
+  const Meta live = second.live();
+  const std::uint64_t pages = std::min(first.size(), second.size()) / kPageSize;
+  store::Pager pager(second.base(), pages);
+  pager.set_limit(pages);
+  std::vector<std::uint64_t> mixed;
+  store::tree_walk(
+      pager, live.roots.names,
+      [&](PageNo page, const store::Page&) {
+        if (std::memcmp(first.page(raw(page)), second.page(raw(page)), kPageSize) != 0)
+          mixed.push_back(raw(page));
+        return true;
+      },
+      [&](PageNo, const store::Error& error) { ADD_FAILURE() << store::describe(error); });
+  ASSERT_GE(mixed.size(), 4U);
+  for (const std::uint64_t page : mixed) {
+    Image image(second);
+    std::memcpy(image.page(page), first.page(page), kPageSize);
+    image.write(copy(), true);
+    expect_checkpoint(open_file(copy()));
+  }
+}
+
 TEST_F(ForeignLiveMetaTest, ALostLogPageIsNoticed) {
   Image image(path());
   const auto durable_end = image.durable().space.log_end;

@@ -6,9 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -45,6 +47,7 @@ class BadSectors final : public ForwardingFileOps {
   Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) override {
     auto mapped = under_->map(fd, bytes, writable);
     if (mapped) base_ = *mapped;
+    fd_ = fd;
     return mapped;
   }
   Status read(int fd, std::uint64_t offset, store::MutableBytes out) override {
@@ -54,16 +57,23 @@ class BadSectors final : public ForwardingFileOps {
   // A page behind the end of a file cannot be read either.
   void spoil(PageNo page) {
     bad_.insert(raw(page));
-    void* at = base_ + raw(page) * kPageSize;
-    ASSERT_EQ(::mmap(at, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, empty_, 0), at);
+    remap(page, empty_, 0);
   }
+  // Takes the page away from who uses the map, and gives it back.
+  void take_away(PageNo page) { remap(page, empty_, 0); }
+  void give_back(PageNo page) { remap(page, fd_, static_cast<off_t>(raw(page) * kPageSize)); }
   [[nodiscard]] PageNo page_of(const std::byte* data) const {
     return PageNo{static_cast<std::uint64_t>(data - base_) / kPageSize};
   }
   [[nodiscard]] const std::byte* base() const { return base_; }
 
  private:
+  void remap(PageNo page, int fd, off_t offset) {
+    void* at = base_ + raw(page) * kPageSize;
+    ASSERT_EQ(::mmap(at, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset), at);
+  }
   std::byte* base_ = nullptr;
+  int fd_ = -1;
   int empty_ = ::memfd_create("empty", MFD_CLOEXEC);
   std::set<std::uint64_t> bad_;
 };
@@ -140,6 +150,53 @@ TEST_F(UnreadablePages, ATreePageIsAnErrorAndNoDamage) {
   EXPECT_FALSE(store().read_only());
   ok(store().close());
   store_.reset();
+}
+
+// Between the check of a tree page and its use. Zeros would be an empty page: a name that is missing, a
+// folder that ends early, or a child that is damage.
+TEST_F(UnreadablePages, ATreePageThatGoesWhileItIsSearchedIsAnError) {
+  for (int i = 0; i < 300; ++i) put("f" + std::to_string(i), patterned(static_cast<std::uint64_t>(i), 600));
+  const auto inode = resolve("f7");
+  const auto root = store().snapshot().view().roots().names;
+  std::size_t errors = 0;
+  for (const PageNo page : {page_of("f7", 0), root.page}) {
+    std::atomic<bool> stop{false};
+    std::thread disk([&] {
+      while (!stop) {
+        disk_->take_away(page);
+        disk_->give_back(page);
+      }
+    });
+    std::map<std::string, std::string> wrong;
+    for (int i = 0; i < 300'000; ++i) {
+      const auto snapshot = store().snapshot(store::Snapshot::Kind::kTransient);
+      const store::ReadView& view = snapshot.view();
+      std::size_t listed = 0;
+      const std::pair<const char*, Status> outcomes[] = {
+          {"inode", view.inode(inode.ino).map([](const auto&) {})},
+          {"lookup", view.lookup(store::kRootIno, "f7").map([](const auto&) {})},
+          {"path_of", view.path_of(inode.ino).map([](const auto&) {})},
+          {"list", view.list(store::kRootIno, store::Cookie{0}, [&](const store::DirEntry& entry) {
+             ++listed;
+             if (!entry.name.starts_with('f')) wrong["list"] = "another name";
+             return i % 100 == 0;
+           })}};
+      for (const auto& [what, outcome] : outcomes) {
+        if (!outcome) ++errors;
+        if (!outcome && outcome.error().code != Code::kIo) wrong[what] = say(outcome);
+      }
+      if (i % 100 == 0 && outcomes[3].second && listed != 300) wrong["list"] = std::to_string(listed);
+      std::byte byte{};
+      const auto read = view.read(inode, 0, {&byte, 1});
+      if (read && (*read != 1 || byte != std::byte(patterned(7, 600)[0]))) wrong["read"] = "another byte";
+    }
+    stop = true;
+    disk.join();
+    for (const auto& [what, outcome] : wrong) ADD_FAILURE() << what << ": " << outcome;
+  }
+  EXPECT_GT(errors, 0U) << "nothing was met";
+  EXPECT_EQ(store().statistics().corrupt_pages, 0U);
+  EXPECT_FALSE(store().statistics().damaged);
 }
 
 TEST_F(UnreadablePages, OverwritingAPartOfOneFailsAndAllOfItHeals) {

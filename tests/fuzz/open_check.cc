@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -24,10 +25,13 @@ constexpr std::size_t kMost = 512 * kPageSize;
 constexpr std::uint64_t kLargestBound = 64ULL << 20U;
 
 const std::string& folder() {
-  static const std::string path = [] {
-    std::string name = "/tmp/lrufs_fuzz_XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    return name;
+  static const std::string& path = []() -> const std::string& {
+    // In memory, where there is such a folder: the syncs would take most of the time.
+    const bool has_memory = ::access("/dev/shm", W_OK) == 0;
+    auto* name = new std::string(has_memory ? "/dev/shm/lrufs_fuzz_XXXXXX" : "/tmp/lrufs_fuzz_XXXXXX");
+    if (::mkdtemp(name->data()) == nullptr) std::abort();
+    std::atexit([] { std::filesystem::remove_all(folder()); });
+    return *name;
   }();
   return path;
 }
@@ -102,12 +106,19 @@ void use(const std::string& path, bool force) {
   (void)store.erase("file");
   (void)store.checkpoint();
   (void)store.evict(10'000);
-  (void)store.reclaim_orphans(10);
+  (void)store.reclaim_orphans();
   (void)store.close();
 }
 
 }  // namespace
 }  // namespace lrufs::store
+
+// See operations.cc.
+extern "C" const char* __asan_default_options();  // NOLINT(bugprone-reserved-identifier)
+extern "C" const char* __asan_default_options() {
+  return "quarantine_size_mb=4:thread_local_quarantine_size_kb=64:malloc_context_size=3:"
+         "allocator_release_to_os_interval_ms=-1";
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace lrufs::store;  // NOLINT(google-build-using-namespace)

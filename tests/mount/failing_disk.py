@@ -8,6 +8,8 @@ unreadable  the image of the disk is cut off, so that reading the blocks behind 
           the readers of the files that lie there, the others are whole, the daemon lives, log and statistics say so
 unwritable  the image is sparse on a tmpfs that is full, so that writing gives errors: fsync fails, and goes on to fail, the
           store is read-only, `lrufs stat` and the log say why; mounted again, all is there that an fsync had returned for
+repair    of a damaged store on a disk without room for a second one: refused before anything is written, and the store is what it
+          was; with room it is done
 
 Needs root and loop devices."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
@@ -15,6 +17,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import struct
 import subprocess
 import _lib
@@ -267,7 +270,47 @@ def test_unwritable():
         subprocess.run(["umount", "-l", pool], check=False, timeout=20)
 
 
+def test_repair():
+    """`lrufs check --repair` asks how much room there is before it begins."""
+    pool = os.path.join(_lib.WORK, "small")
+    os.mkdir(pool)
+    run(20, "mount", "-t", "tmpfs", "-o", "size=25M", "none", pool)
+    try:
+        mount = Mount(name="repair", size="24M", store=os.path.join(pool, "store.lrufs"))
+        mount.mount()
+        for number in range(40):
+            _lib.write_file(mount.path(f"f{number}"), content(number, 400 * KIB))
+        _lib.write_file(mount.path("hurt"), b"inline content " * 40)
+        mount.umount()
+        data = _lib.read_file(mount.store)
+        with open(mount.store, "r+b") as file:  # in all copies of the page
+            for match in re.finditer(b"inline content ", data):
+                file.seek(match.start())
+                file.write(b"I")
+        damaged = _lib.read_file(mount.store)
+        said = run(60, LRUFS, "check", "--repair", mount.store, ok=(2,))
+        seen = re.search(r"needs about (\d+) MiB; the disk has (\d+) MiB", said)
+        check(seen and "Nothing was changed" in said, f"expected how much room is missing, saw {said}")
+        needed, has = map(int, seen.groups())
+        check(14 <= needed <= 20 and has < needed, f"expected some 16 MiB needed and less there, saw {said}")
+        equal("files beside the store", ["store.lrufs"], os.listdir(pool))
+        check(_lib.read_file(mount.store) == damaged, "the store was changed")
+        run(20, "mount", "-o", "remount,size=64M", pool)
+        said = run(60, LRUFS, "check", "--repair", mount.store)
+        check("/hurt: dropped" in said, f"expected what was dropped, saw {said}")
+        mount.mount()
+        kept = [number for number in range(40) if os.path.exists(mount.path(f"f{number}"))]
+        check(20 <= len(kept) and said.count(": dropped") == 41 - len(kept), f"expected most of 40 files, saw {len(kept)}: {said}")
+        for number in kept:  # those with records on the same page are gone
+            equal(f"f{number}", content(number, 400 * KIB), _lib.read_file(mount.path(f"f{number}")))
+        mount.check()
+        step(f"repair: {needed} MiB needed, {has} there; then done")
+    finally:
+        subprocess.run(["umount", "-l", pool], check=False, timeout=20)
+
+
 def test():
+    test_repair()
     test_full()
     test_unreadable()
     test_unwritable()

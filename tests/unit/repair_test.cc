@@ -12,6 +12,7 @@
 #include "store/keys.h"
 #include "store/meta.h"
 #include "store/repair.h"
+#include "tests/support/forwarding_file_ops.h"
 #include "tests/support/random.h"
 #include "tests/support/store_fixture.h"
 #include "tests/support/store_ops.h"
@@ -296,6 +297,49 @@ TEST_F(RepairTest, AStoreInUseIsLeftAlone) {
   ASSERT_TRUE(reader);
   EXPECT_EQ(code_of(store::repair_file(path())), "busy");
   EXPECT_EQ(files_in_folder(), 1U);
+}
+
+// The new file can grow to so many bytes.
+class SmallDisk final : public ForwardingFileOps {
+ public:
+  Status grow(int fd, std::uint64_t old_size, std::uint64_t new_size) override {
+    if (new_size > room_) return store::fail(store::Code::kNoSpace, "fallocate: injected", ENOSPC);
+    return under_->grow(fd, old_size, new_size);
+  }
+  std::uint64_t room_ = ~0ULL;
+};
+
+// The disk may become full while the repair runs, whatever it was at the beginning. At each size: growth of
+// the new file is refused at another place. A store makes room by evicting; a repair must not.
+TEST_F(RepairTest, WithoutRoomForASecondFileAllStaysAsItWas) {
+  options_.bound = 16U << 20U;
+  fill();
+  for (int i = 0; i < 20; ++i) put("large/f" + std::to_string(i), patterned(1, 200'000));
+  reopen();
+  const auto pages = pages_of_names(true);
+  close();
+  flip_page(pages[pages.size() / 2]);
+  std::ifstream in(path(), std::ios::binary);
+  const std::string before{std::istreambuf_iterator<char>(in), {}};
+  const auto disk = std::make_shared<SmallDisk>();
+  std::size_t refused = 0;
+  for (disk->room_ = 0; disk->room_ <= (16U << 20U); disk->room_ += 1U << 20U) {
+    SCOPED_TRACE(disk->room_);
+    const auto report = store::repair_file(path(), {.file_ops = disk});
+    EXPECT_EQ(files_in_folder(), 1U);
+    if (report) break;
+    ++refused;
+    EXPECT_EQ(code_of(report), "no_space") << say(report);
+    std::ifstream now(path(), std::ios::binary);
+    const std::string after{std::istreambuf_iterator<char>(now), {}};
+    ASSERT_TRUE(after == before) << "the store was changed";
+  }
+  EXPECT_GE(refused, 4U);
+  EXPECT_EQ(check(), "");
+  open();
+  EXPECT_FALSE(store().read_only());
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get("large/f" + std::to_string(i)), patterned(1, 200'000));
+  EXPECT_EQ(store().statistics().evicted_objects, 0U);
 }
 
 }  // namespace
