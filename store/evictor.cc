@@ -185,14 +185,22 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
   }
 }
 
-void StoreImpl::evict_a_share(std::uint64_t pages) {
+void StoreImpl::evict_a_share() {
   constexpr std::size_t kBatch = 32;
+  const std::uint64_t due = eviction_due_.load(std::memory_order_relaxed);
+  if (due == 0 || !options.background) {
+    pages_owed_.store(0, std::memory_order_relaxed);
+    return;
+  }
   // Small objects share pages, so they are counted as well: two for one that came, up to eight if much is
   // missing. In batches, which share the pages they change.
-  const std::size_t share = 2 + 6 * eviction_due_.load(std::memory_order_relaxed) / evict_start();
-  if (evict_share_.fetch_add(share, std::memory_order_relaxed) + share < kBatch && pages < kBatch) return;
-  evict_share_.store(0, std::memory_order_relaxed);
-  (void)evict_some(std::max<std::uint64_t>(2 * pages, kBatch), kBatch, true);
+  const std::size_t share = 2 + 6 * due / evict_start();
+  const std::size_t objects = objects_owed_.fetch_add(share, std::memory_order_relaxed) + share;
+  const std::uint64_t pages = pages_owed_.load(std::memory_order_relaxed);
+  if (objects < kBatch && pages < kBatch) return;
+  objects_owed_.store(0, std::memory_order_relaxed);
+  pages_owed_.store(0, std::memory_order_relaxed);
+  (void)evict_some(std::min(due, std::max<std::uint64_t>(pages, kBatch)), kBatch, true);
 }
 
 // The transaction that made these orphans did not happen.

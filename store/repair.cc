@@ -91,16 +91,18 @@ Status fill(const CopySource& from, const Salvage& kept, const Options& options,
     for (const Evicted& each : gone) evicted.push_back(each.name + " (no room)");
   };
   LRUFS_TRY_ASSIGN(const auto store, Store::open(target, target_options));
-  LRUFS_TRY_ASSIGN(const CopyReport copied, copy_objects(from, kept.objects, *store));
+  const Result<CopyReport> copied = copy_objects(from, kept.objects, *store);
   const Statistics statistics = store->statistics();
-  LRUFS_TRY(store->close());
+  // Before other errors: what was evicted for want of room is missed later.
   if (disk_is_full)
     return fail(Code::kNoSpace,
                 "the disk is full: there is no room for a second file beside the store. "
                 "Nothing was changed");
+  LRUFS_TRY(copied);
+  LRUFS_TRY(store->close());
   report.files = statistics.files;
   report.directories = statistics.directories;
-  for (const Ino ino : copied.dropped) {
+  for (const Ino ino : copied->dropped) {
     const auto path = from.view.path_of(ino);
     report.dropped.push_back(path ? *path : "inode " + std::to_string(raw(ino)));
   }

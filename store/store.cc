@@ -239,8 +239,10 @@ Status Store::put(std::string_view key, Bytes value) {
     LRUFS_TRY_ASSIGN(staged, stage(0, value));
   }
   Ino used = kNoIno;
+  Ino written = kNoIno;
   LRUFS_TRY(update([&](Transaction& txn) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
+    written = inode.ino;
     // What a value of the same form covers is replaced where it is; the rest goes first.
     const bool same_form = ((inode.flags & Inode::kPaged) != 0U) == (value.size() > kMaxInline);
     if (inode.size > value.size() || !same_form) LRUFS_TRY(txn.truncate(inode, 0));
@@ -248,6 +250,7 @@ Status Store::put(std::string_view key, Bytes value) {
     inode.mtime = inode.ctime = now();
     return txn.put_inode(inode);
   }));
+  impl_->last_written_.store(raw(written));
   if (used != kNoIno) touch(used);
   return {};
 }
@@ -296,12 +299,15 @@ Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
     LRUFS_TRY_ASSIGN(staged, stage(offset, data));
   }
   Ino used = kNoIno;
+  Ino written = kNoIno;
   LRUFS_TRY(update([&](Transaction& txn) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
+    written = inode.ino;
     LRUFS_TRY(txn.write(inode, offset, data, &staged));
     inode.mtime = inode.ctime = now();
     return txn.put_inode(inode);
   }));
+  impl_->last_written_.store(raw(written));
   if (used != kNoIno) touch(used);
   return {};
 }

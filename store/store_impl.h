@@ -159,8 +159,9 @@ class StoreImpl {
   Status update_once(const Store::Body& body, Store::Purpose purpose, bool in_place, TxnId& published,
                      std::uint64_t& needed);
   // A writer's share of the eviction that is due: what comes in pays for what must go, so that neither runs
-  // away from the other, whichever thread the lock prefers.
-  void evict_a_share(std::uint64_t pages);
+  // away from the other, whichever thread the lock prefers. Before it writes, so that it does not meet what
+  // it has written.
+  void evict_a_share();
   ReaderTable::Lease lease(bool frozen);
   static Transaction make_transaction(std::unique_ptr<Transaction::State> state) {
     return Transaction(std::move(state));
@@ -316,7 +317,8 @@ class StoreImpl {
   std::atomic<bool> failed_{false};
   std::atomic<bool> stall_reported_{false};
   std::atomic<std::uint64_t> losses_told_{0};
-  std::atomic<std::size_t> evict_share_{0};  // objects that writers owe
+  std::atomic<std::size_t> objects_owed_{0};  // by writers, while eviction is due
+  std::atomic<std::uint64_t> pages_owed_{0};
   std::atomic<std::uint64_t> eviction_due_{
       0};                             // pages that were missing to evict_start() after the last commit
   std::atomic<bool> damaged_{false};  // seen now, or by whoever wrote the metas

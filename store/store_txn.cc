@@ -324,14 +324,14 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
   std::uint64_t asked = 32;
   int retries = 0;
   bool in_place = true;
+  if (purpose != Store::Purpose::kDelete) evict_a_share();
   for (;;) {
     TxnId published{0};
     std::uint64_t needed = 0;
     const std::uint64_t losses = guard->losses();
     const Status done = update_once(body, purpose, in_place, published, needed);
     if (done) {
-      if (purpose != Store::Purpose::kDelete && eviction_due_.load(std::memory_order_relaxed) != 0)
-        evict_a_share(needed);
+      if (purpose != Store::Purpose::kDelete) pages_owed_.fetch_add(2 * needed, std::memory_order_relaxed);
       if (options.sync == Options::Sync::kAlways) return checkpoint(published, false, false);
       wake_background();
       return {};
