@@ -123,6 +123,9 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t n
       case RENAME_WHITEOUT:
         mode = RenameMode::kWhiteout;
         break;
+      case RENAME_NOREPLACE | RENAME_WHITEOUT:
+        mode = RenameMode::kNoReplaceWhiteout;
+        break;
       default:
         request.fail(EINVAL);
         return;
