@@ -4,7 +4,8 @@
 the owner, a member of the group and somebody else: a mount must answer with the errno that tmpfs answers with, and what
 succeeds must leave the same tree with the same owners, modes, link counts, and the same times touched. So the order of the
 errors is Linux's own. It is a random choice of all the combinations (LRUFS_TEST_SEED; all with LRUFS_LONG=1; LRUFS_MATRIX_CASES
-is the number of those with one path, and of those with two). On a plain directory (LRUFS_TEST_DIR) that is compared with tmpfs; where ext4 differs is told below."""
+is the number of those with one path, and of those with two). On a plain directory (LRUFS_TEST_DIR) that is compared with tmpfs (mount it noatime,nosuid,nodev); where ext4 differs is
+told below."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
 import itertools
 import os
@@ -100,14 +101,16 @@ class Side:
                 self.stale.add(names)
         known = {name for names in PARTS for name in names}
         self.unknown = {path.split("/")[0] for path in state} - known - {"."}
+        self.touched = bool(state["."][1])
         if state["."][0] != self.wanted["."][2]:
             self.stale.update(PARTS)
 
     unknown = ()
+    touched = False     # the top itself
 
     def renew(self):
         os.chdir(self.top)
-        if not self.stale and not self.unknown:
+        if not self.stale and not self.unknown and not self.touched:
             return
         for name in [*self.unknown, *(name for names in self.stale for name in names)]:
             if os.path.isdir(name) and not os.path.islink(name):
@@ -127,7 +130,7 @@ class Side:
             info = os.lstat(path)
             self.wanted[path] = (info.st_ino, info.st_ctime_ns, describe(path))
         self.wanted["."] = (*self.wanted["."][:2], describe("."))
-        self.stale, self.unknown = set(), ()
+        self.stale, self.unknown, self.touched = set(), (), False
 
     def let_the_clock_move(self):
         """tmpfs gives folders the ctime of the file, which may be as coarse as a tick of the timer."""
@@ -200,7 +203,7 @@ ONE.update({
     "utime negative": lambda p: utimens(p, (0, -1), (0, 0)),
     "access R": lambda p: os.access(p, os.R_OK, effective_ids=True), "access W": lambda p: os.access(p, os.W_OK, effective_ids=True),
     "access X": lambda p: os.access(p, os.X_OK, effective_ids=True),
-    "getxattr": lambda p: os.getxattr(p, "user.absent"), "listxattr": lambda p: os.listxattr(p),
+    "getxattr": lambda p: os.getxattr(p, "user.absent"), "listxattr": lambda p: sorted(os.listxattr(p)),
     "removexattr": lambda p: os.removexattr(p, "user.absent"),
     "O_PATH folder": lambda p: opened(p, os.O_PATH | os.O_DIRECTORY),
 })
@@ -245,6 +248,10 @@ TARGETS = ["new", "file", "twin", "empty", "full", "full/sub/new", "full/sub", "
            f"fixed/{LONG}", "", "file/x", "none/x", "empty/.", "."]
 
 
+# ext4 has a smaller largest size, and no new ctime for removing an ACL that there is not.
+EXT4_DIFFERS = ["truncate 4 EiB", *(name for name in ONE if "xattr system.posix_acl" in name)]
+
+
 # --- comparing ------------------------------------------------------------------------------------------------------
 
 def differences(a, b):
@@ -272,7 +279,7 @@ def test():
             assert not any(path.startswith(("/", "..")) for path in arguments), "would leave the tree"
             wanted, wanted_state = reference.perform(user, name, arguments)
             seen, seen_state = tested.perform(user, name, arguments)
-            if (wanted, wanted_state) != (seen, seen_state):
+            if (wanted, wanted_state) != (seen, seen_state) and not (_lib.PLAIN and name in EXT4_DIFFERS):
                 shown = tuple(a if len(a) < 40 else f"{a[:20]}…({len(a)})" for a in arguments)
                 what = f"expected {wanted}, saw {seen}" if wanted != seen else differences(wanted_state, seen_state)
                 wrong.append(f"{name} {shown} by {user}: {what}")

@@ -384,7 +384,7 @@ def test_wrong_descriptors(d):
             ("a writable shared map of O_RDONLY", "ro", E.EACCES, lambda f: mmap.mmap(f, 4096)),
             ("a map of a folder", "folder", (E.ENODEV, E.EACCES), lambda f: mmap.mmap(f, 4096, prot=mmap.PROT_READ)),
             ("listing a file", "rw", E.ENOTDIR, os.listdir), ("opening below a file", "rw", E.ENOTDIR, lambda f: os.open("x", os.O_RDONLY, dir_fd=f)),
-            ("an unknown ioctl", "rw", E.ENOTTY, lambda f: fcntl.ioctl(f, 0x12345678)), ("chdir to a file", "rw", E.ENOTDIR, os.fchdir)):
+            ("a reflink", "rw", E.EOPNOTSUPP, lambda f: fcntl.ioctl(f, 0x40049409, fds["ro"])), ("an unknown ioctl", "rw", E.ENOTTY, lambda f: fcntl.ioctl(f, 0x12345678)), ("chdir to a file", "rw", E.ENOTDIR, os.fchdir)):
         raises(what, code, call, fds[fd])
     equal("size, after all that", 10_000, os.stat(path).st_size)
     for fd in fds.values():
@@ -455,6 +455,14 @@ def test_touching_a_map_behind_the_end(d):
         signal.signal(signal.SIGBUS, signal.SIG_DFL)
         view[5000]      # SIGBUS
     equal("exit status", -signal.SIGBUS, _lib.spawn_function(child).wait(20))
+
+
+def test_size_of_a_folder(d):
+    """Each file system has its own idea."""
+    os.mkdir(J(d, "folder"))
+    touch(d, "folder", "f")
+    size = os.stat(J(d, "folder")).st_size
+    check(_lib.PLAIN or size == 0, f"expected 0, saw {size}")
 
 
 # --- listings -------------------------------------------------------------------------------------------------------
