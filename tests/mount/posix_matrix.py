@@ -18,7 +18,7 @@ import _posix
 from _lib import Mount, check, renameat2, step
 from _posix import GROUP, FOREIGN_GROUP, J, MEMBER, OTHER, OWNER, UTIME_NOW, UTIME_OMIT, acting_as, describe, utimens
 
-CASES = int(os.environ.get("LRUFS_MATRIX_CASES", 10**9 if os.environ.get("LRUFS_LONG") == "1" else 3000))
+CASES = int(os.environ.get("LRUFS_MATRIX_CASES", 10**9 if os.environ.get("LRUFS_LONG") == "1" else 2000))
 OLD = (1_000_000_000, 0)
 USERS = {"root": (0,), "owner": (OWNER, GROUP), "member": (MEMBER, MEMBER, [GROUP]), "other": (OTHER,)}
 
