@@ -27,11 +27,6 @@ Status change_mode(Transaction& txn, Inode& inode, std::uint32_t mode) {
   return txn.set_xattr(inode, kAccessAcl, std::as_bytes(std::span(changed.data(), changed.size())));
 }
 
-bool changes_nothing(const AttrChange& change) {
-  return !change.mode && !change.uid && !change.gid && !change.size && !change.atime && !change.mtime &&
-         !change.ctime && !change.kill_suid_gid;
-}
-
 }  // namespace
 
 Result<Inode> Volume::getattr(Ino ino) {
@@ -39,7 +34,6 @@ Result<Inode> Volume::getattr(Ino ino) {
 }
 
 Result<Inode> Volume::setattr(Ino ino, const AttrChange& change, const Caller& /*caller*/) {
-  if (changes_nothing(change)) return getattr(ino);
   if (change.size) impl_->touch(ino);
   const store::Store::Protection protection(*impl_->store, ino);
   Inode changed;
@@ -63,6 +57,7 @@ Result<Inode> Volume::setattr(Ino ino, const AttrChange& change, const Caller& /
     if (change.mode) LRUFS_TRY(change_mode(txn, inode, *change.mode));
     if (change.atime) inode.atime = *change.atime;
     if (change.mtime) inode.mtime = *change.mtime;
+    // Also where nothing else is asked for, which is what chown(2) of neither owner nor group comes to.
     inode.ctime = change.ctime.value_or(now);
     LRUFS_TRY(txn.put_inode(inode));
     changed = inode;

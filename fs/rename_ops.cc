@@ -40,7 +40,8 @@ class Renaming {
     LRUFS_TRY(check_name(old_name_));
     LRUFS_TRY(check_name(new_name_));
     LRUFS_TRY(find_objects());
-    if (mode == RenameMode::kNoReplace && target_ != nullptr) return fail(Code::kExists);
+    const bool may_replace = mode != RenameMode::kNoReplace && mode != RenameMode::kNoReplaceWhiteout;
+    if (!may_replace && target_ != nullptr) return fail(Code::kExists);
     if (mode == RenameMode::kExchange && target_ == nullptr) return fail(Code::kNotFound);
     if (source_ == target_) return {};  // two names of one object: rename(2) does nothing
     LRUFS_TRY(check_loops(mode));
@@ -52,7 +53,8 @@ class Renaming {
       LRUFS_TRY(exchange());
     } else {
       LRUFS_TRY(replace());
-      if (mode == RenameMode::kWhiteout) LRUFS_TRY(leave_whiteout(caller));
+      const bool whiteout = mode == RenameMode::kWhiteout || mode == RenameMode::kNoReplaceWhiteout;
+      if (whiteout) LRUFS_TRY(leave_whiteout(caller));
     }
     return inodes_.put_all();
   }

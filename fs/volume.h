@@ -63,7 +63,7 @@ struct AttrChange {
   bool kill_suid_gid = false;      // the kernel asks to clear set-id bits (HANDLE_KILLPRIV)
 };
 
-enum class RenameMode : std::uint8_t { kReplace, kNoReplace, kExchange, kWhiteout };
+enum class RenameMode : std::uint8_t { kReplace, kNoReplace, kExchange, kWhiteout, kNoReplaceWhiteout };
 
 // As statvfs(3) has it, in units of block_size. df prints blocks, blocks − free_blocks (used) and
 // available_blocks, so it shows the bound, the use, and what may still be written; since eviction makes room,
@@ -137,7 +137,7 @@ class Volume {
   Result<Inode> link(Ino ino, Ino new_parent, std::string_view new_name);  // counts one lookup
   Status unlink(Ino parent, std::string_view name);
   Status rmdir(Ino parent, std::string_view name);
-  // `caller` owns the whiteout that kWhiteout leaves behind.
+  // `caller` owns the whiteout that kWhiteout and kNoReplaceWhiteout leave behind.
   Status rename(Ino parent, std::string_view name, Ino new_parent, std::string_view new_name, RenameMode mode,
                 const Caller& caller);
 

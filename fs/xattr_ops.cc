@@ -114,7 +114,8 @@ Status Volume::remove_xattr(Ino ino, std::string_view name) {
   return impl_->change(Purpose::kDelete, [&](Transaction& txn, Impl::Effects&) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, load(txn.view(), ino));
     LRUFS_TRY(check_change(inode, name));
-    LRUFS_TRY(txn.remove_xattr(inode, name));
+    // Linux's removal of an ACL that there is not succeeds (the kernel asks for it in place of an empty ACL).
+    LRUFS_TRY(is_acl(name) ? remove_if_there(txn, inode, name) : txn.remove_xattr(inode, name));
     inode.ctime = store::now();
     return txn.put_inode(inode);
   });

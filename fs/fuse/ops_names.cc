@@ -7,6 +7,7 @@
 
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
+#include "fs/fuse/tmpfile_request.h"
 
 namespace lrufs::fs::fuse {
 namespace {
@@ -123,6 +124,9 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t n
       case RENAME_WHITEOUT:
         mode = RenameMode::kWhiteout;
         break;
+      case RENAME_NOREPLACE | RENAME_WHITEOUT:
+        mode = RenameMode::kNoReplaceWhiteout;
+        break;
       default:
         request.fail(EINVAL);
         return;
@@ -132,13 +136,22 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t n
   });
 }
 
-// libfuse has it since 3.17; with older ones the kernel gets ENOSYS, and the caller EOPNOTSUPP.
+// No CREATE: the kernel then sends MKNOD, and opens without a request. After CREATE it would send a RELEASE.
+[[maybe_unused]] void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+                                fuse_file_info* file) {
+  if (name == kNoName) {
+    on_tmpfile(req, parent, mode, file);
+  } else {
+    fuse_reply_err(req, ENOSYS);
+  }
+}
+
 template <typename Table>
 void add_tmpfile(Table& table) {
-  if constexpr (requires { table.tmpfile; }) {
+  if constexpr (knows_tmpfile<Table>()) {
     table.tmpfile = on_tmpfile;
   } else {
-    static_cast<void>(on_tmpfile);
+    table.create = on_create;  // see tmpfile_request.h
   }
 }
 
@@ -150,8 +163,6 @@ void add_name_operations(fuse_lowlevel_ops& table) {
   table.forget_multi = on_forget_multi;
   table.mknod = on_mknod;
   table.mkdir = on_mkdir;
-  // No CREATE: the kernel then sends MKNOD, and opens without a request. After CREATE it would send a
-  // RELEASE.
   table.symlink = on_symlink;
   table.link = on_link;
   table.unlink = on_unlink;

@@ -3,9 +3,11 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "fs/fuse/caller_privilege.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
 #include "fs/fuse/stats_json.h"
@@ -74,9 +76,14 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
       return;
     }
     std::string text;
+    std::optional<bool> privileged;  // found out only if there is something to hide
     for (const std::string& name : *names) {
-      // xattr(7): trusted attributes are invisible to ordinary processes.
-      if (name.starts_with(kTrusted) && request.caller().uid != 0) continue;
+      // xattr(7): trusted attributes are invisible to processes without CAP_SYS_ADMIN. Reading and changing
+      // them the kernel refuses itself.
+      if (name.starts_with(kTrusted)) {
+        if (!privileged) privileged = may_administer(request.caller_pid(), request.caller().uid);
+        if (!*privileged) continue;
+      }
       text.append(name).push_back('\0');
     }
     answer(request, size, text);

@@ -25,6 +25,8 @@ class Request {
   [[nodiscard]] Context& context() { return context_; }
   [[nodiscard]] Volume& volume() { return context_.volume; }
   [[nodiscard]] Caller caller() const;
+  // The calling thread; 0 if it is in a PID namespace that this one does not see.
+  [[nodiscard]] pid_t caller_pid() const { return fuse_req_ctx(request_)->pid; }
   // Is the caller in this group? Reads /proc for the supplementary ones; false if it cannot tell.
   [[nodiscard]] bool caller_in_group(std::uint32_t gid) const;
   [[nodiscard]] bool answered() const { return request_ == nullptr; }

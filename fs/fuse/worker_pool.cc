@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "fs/fuse/fuse_api.h"
+#include "fs/fuse/tmpfile_request.h"
 #include "store/types.h"
 
 namespace lrufs::fs::fuse {
@@ -122,6 +123,7 @@ void WorkerPool::work(Worker& worker) {
       fuse_buf buffer{};
       buffer.size = static_cast<std::size_t>(n);
       buffer.mem = worker.buffer();
+      disguise_tmpfile(buffer.mem, buffer.size);
       fuse_session_process_buf(session_, &buffer);
       continue;
     }

@@ -321,6 +321,30 @@ def test_xattrs(d):
     equal("content", b"content", read_file(J(d, "f")))
 
 
+def test_trusted_names_are_hidden(d):
+    # xattr(7): from who has no CAP_SYS_ADMIN, root in a container among them. Reading them fails as if there were none.
+    root_only()
+    path = touch(d, "f")
+    for name in ("user.u", "trusted.t"):
+        os.setxattr(path, name, b"1")
+    equal("as root", {"user.u", "trusted.t"}, set(os.listxattr(path)) - {"security.selinux"})
+
+    def look():
+        equal("names", {"user.u"}, set(os.listxattr(path)) - {"security.selinux"})
+        raises("reading it", errno.ENODATA, os.getxattr, path, "trusted.t")
+    as_user(look)
+
+    def without_capability():
+        CAP_SYS_ADMIN, header = 21, struct.pack("<Ii", 0x20080522, 0)
+        data = _lib.ctypes.create_string_buffer(24)
+        equal("capget", 0, _lib.libc.capget(header, data))
+        words = list(struct.unpack("<6I", data.raw))
+        words[0] &= ~(1 << CAP_SYS_ADMIN)
+        equal("capset", 0, _lib.libc.capset(header, struct.pack("<6I", *words)))
+        look()
+    _lib.in_child(20, without_capability)
+
+
 def test_xattr_sizes(d):
     path = touch(d, "f")
     name = "user." + "n" * 250

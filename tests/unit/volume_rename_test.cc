@@ -186,6 +186,16 @@ TEST_F(VolumeRename, NoReplace) {
   EXPECT_EQ(rename(kRoot, "f", kRoot, "g", RenameMode::kNoReplace), "not_found");
 }
 
+TEST_F(VolumeRename, NoReplaceWithAWhiteout) {
+  const Inode f = file(kRoot, "f");
+  file(kRoot, "g");
+  EXPECT_EQ(rename(kRoot, "f", kRoot, "g", RenameMode::kNoReplaceWhiteout), "exists");
+  EXPECT_EQ(ino_of(kRoot, "f"), f.ino);
+  EXPECT_EQ(rename(kRoot, "f", kRoot, "h", RenameMode::kNoReplaceWhiteout), "ok");
+  EXPECT_EQ(ino_of(kRoot, "h"), f.ino);
+  EXPECT_EQ(attributes(ino_of(kRoot, "f")).mode, static_cast<std::uint32_t>(S_IFCHR));
+}
+
 TEST_F(VolumeRename, ExchangeAcrossTypes) {
   const Inode a = folder(kRoot, "a");
   const Inode b = folder(kRoot, "b");
@@ -267,7 +277,7 @@ TEST_F(VolumeRename, RandomRenamesKeepTheTreeWhole) {
         }
         break;
       default: {
-        const auto mode = static_cast<RenameMode>(random() % 4);
+        const auto mode = static_cast<RenameMode>(random() % 5);
         if (rename(from, any_name(), to, any_name(), mode) == "ok") ++done;
       }
     }
