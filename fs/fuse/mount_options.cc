@@ -83,6 +83,21 @@ Result<WordUse> apply_value(MountOptions& options, std::string_view name, std::s
     LRUFS_TRY_ASSIGN(options.threads, parse_number(name, value, 1, kMaxThreads));
     return WordUse::kTaken;
   }
+  if (name == "placement") {
+    if (value == "auto") {
+      options.placement = Placement::Wish::kAuto;
+    } else if (value == "spread") {
+      options.placement = Placement::Wish::kSpread;
+    } else if (value == "alone") {
+      options.placement = Placement::Wish::kAlone;
+    } else if (value == "close") {
+      options.placement = Placement::Wish::kClose;
+    } else {
+      return fail(Code::kInvalid, "mount option placement: expected auto, spread, alone or close, got \"" +
+                                      std::string(value) + "\"");
+    }
+    return WordUse::kTaken;
+  }
   return WordUse::kUnknown;
 }
 

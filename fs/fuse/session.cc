@@ -177,9 +177,13 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
   }
   if (device_) set_read_ahead(*device_, context_.connection.max_readahead);
 
-  WorkerPool pool(session_, context_.connection.max_write);
+  WorkerPool pool(session_, context_.connection.max_write, context_.options.placement);
+  context_.pool = &pool;
   const unsigned wished = context_.options.threads;
-  LRUFS_TRY(pool.start(wished != 0 ? wished : WorkerPool::default_threads()));
+  if (const Status started = pool.start(wished != 0 ? wished : WorkerPool::default_threads()); !started) {
+    context_.pool = nullptr;
+    return fail(started.error());
+  }
   context_.notifier.start(session_, context_.volume.nodes());
   std::thread watch_thread([this, &pool] { watch(pool); });
   if (on_ready) on_ready();
@@ -187,6 +191,7 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
   const auto end = pool.wait();
   raise_event(end_fd_);
   watch_thread.join();
+  context_.pool = nullptr;
   context_.notifier.stop();
   if (!end) return fail(end.error());
   return ended(*end == WorkerPool::End::kDisconnected);

@@ -2,9 +2,10 @@
 // store's. Files in memory, one lock, no permissions of its own, no errors that a benchmark does not meet.
 // Asks the kernel for the same as lrufs does, so that the same requests come.
 //
-//     floor_fs single|pool|ours MOUNT_POINT [OPTIONS OF FUSE]
+//     floor_fs single|pool|ours|spread|alone|close MOUNT_POINT [OPTIONS OF FUSE]
 //
-// single and pool are libfuse's own loops, ours is the one of lrufs. Runs in the foreground until unmounted.
+// single and pool are libfuse's own loops, ours is the one of lrufs, spread, alone and close are ours with
+// the option placement. Runs in the foreground until unmounted.
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
@@ -178,10 +179,10 @@ fuse_lowlevel_ops operations() {
   return table;
 }
 
-int run_ours(fuse_session* session) {
+int run_ours(fuse_session* session, Placement::Wish wish) {
   const int never = ::eventfd(0, EFD_CLOEXEC);
   if (!exchange_init(session, connection, {never, never})) return 1;
-  WorkerPool pool(session, connection.max_write);
+  WorkerPool pool(session, connection.max_write, wish);
   if (!pool.start(WorkerPool::default_threads())) return 1;
   return pool.wait() ? 0 : 1;
 }
@@ -190,7 +191,8 @@ int run_ours(fuse_session* session) {
 
 int main(int argc, char** argv) {
   if (argc < 3 || argc > 4) {
-    std::fprintf(stderr, "usage: floor_fs single|pool|ours MOUNT_POINT [OPTIONS OF FUSE]\n");
+    std::fprintf(stderr,
+                 "usage: floor_fs single|pool|ours|spread|alone|close MOUNT_POINT [OPTIONS OF FUSE]\n");
     return 2;
   }
   const std::string_view loop = argv[1];
@@ -207,7 +209,13 @@ int main(int argc, char** argv) {
   if (session == nullptr || fuse_session_mount(session, argv[2]) != 0) return 1;
   int result = 0;
   if (loop == "ours") {
-    result = run_ours(session);
+    result = run_ours(session, Placement::Wish::kAuto);
+  } else if (loop == "spread") {
+    result = run_ours(session, Placement::Wish::kSpread);
+  } else if (loop == "alone") {
+    result = run_ours(session, Placement::Wish::kAlone);
+  } else if (loop == "close") {
+    result = run_ours(session, Placement::Wish::kClose);
   } else if (loop == "single") {
     result = fuse_session_loop(session);
   } else {
