@@ -2,7 +2,7 @@
 # Build libfuse 3.18.3, with io_uring, for a distribution that has an older one: a static library in a folder of the build
 # tree, nothing of the system is touched. Then:
 #   cmake --preset libfuse318 && cmake --build --preset libfuse318      # links it
-#   scripts/build-libfuse.sh [FOLDER]      where to (default: build/libfuse318, which the preset looks in)
+#   scripts/build-libfuse.sh [FOLDER]      where to (default: build/libfuse-3.18, which the preset looks in)
 # Does nothing when it is there. The source is Debian's, fetched by apt's own downloader, which checks the hash; LIBFUSE_TARBALL
 # names a file that is there already. Needs meson, ninja, and the headers of liburing and libnuma: scripts/setup.sh --libfuse.
 set -euo pipefail
@@ -15,7 +15,7 @@ case "${1:-}" in
   -*) echo "usage: $0 [FOLDER]" >&2; exit 2 ;;
 esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-prefix=$(realpath -m "${1:-$root/build/libfuse318}")
+prefix=$(realpath -m "${1:-$root/build/libfuse-3.18}")
 
 pc=$prefix/lib/pkgconfig/fuse3.pc
 if [[ -f $pc ]] && grep -qx "Version: $version" "$pc" && grep -q '^Requires:.*liburing' "$pc"; then exit 0; fi

@@ -29,6 +29,7 @@ struct MountOptions {
   bool foreground = false;    // for the command line; nothing here asks for it
   bool debug = false;         // libfuse prints each request
   unsigned threads = 0;       // that serve requests; 0: chosen by worker_pool.h
+  bool io_uring = false;      // requests by io_uring, a queue a core, instead of reading /dev/fuse
   Placement::Wish placement = Placement::Wish::kAuto;
   std::uint32_t max_read = 0;  // bytes of one READ; 0: what the kernel allows, 1 MiB
   std::string fs_name;         // instead of `store`

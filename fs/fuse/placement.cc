@@ -35,12 +35,13 @@ Placement::Duration Placement::pace() {
 
 // After a failure of the present mode.
 void Placement::change(Mode mode, Time now, std::chrono::milliseconds last_backoff) {
-  if (now - since_ >= kProved || wish_ != Wish::kAuto) backoff_ = kFirstBackoff;
+  Retry& retry = retry_of(mode_);
+  if (now - since_ >= kProved || wish_ != Wish::kAuto) retry.backoff = kFirstBackoff;
+  retry.next = now + retry.backoff;
+  retry.backoff = std::min(2 * retry.backoff, last_backoff);
   mode_ = mode;
   trial_ = false;
   since_ = now;
-  next_trial_ = now + backoff_;
-  backoff_ = std::min(2 * backoff_, last_backoff);
   skip_ = kSettle;
   begin_window();
 }
@@ -98,14 +99,12 @@ Placement::Mode Placement::request(std::uint32_t pid, Time now) {
     if (this_pace * kOutOf > pace_before_ * kWins) {
       change(before_trial_, now, kLastBackoff);
     } else {
-      backoff_ = kFirstBackoff;
-      next_trial_ = now + backoff_;
+      retry_of(mode_) = {.backoff = kFirstBackoff, .next = now + kFirstBackoff};
     }
     return mode_;
   }
-  if (now < next_trial_) return mode_;
   const Mode other = candidate(several);
-  if (other == mode_) return mode_;
+  if (other == mode_ || now < retry_of(other).next) return mode_;
   before_trial_ = mode_;
   pace_before_ = this_pace;
   mode_ = other;

@@ -54,7 +54,13 @@ class Placement {
   static constexpr std::chrono::milliseconds kProved{500};  // after so long, a failure is a first one
 
  private:
+  // When something may be tried again.
+  struct Retry {
+    std::chrono::milliseconds backoff{kFirstBackoff};
+    Time next{};
+  };
   void change(Mode mode, Time now, std::chrono::milliseconds last_backoff);
+  Retry& retry_of(Mode mode) { return mode == Mode::kClose ? close_retry_ : retry_; }
   void begin_window();
   [[nodiscard]] Mode candidate(bool several) const;
   Duration pace();
@@ -72,8 +78,8 @@ class Placement {
   std::uint32_t pid_ = 0;
   Time last_{};
   Time since_{};  // of this mode
-  Time next_trial_{};
-  std::chrono::milliseconds backoff_{kFirstBackoff};
+  Retry close_retry_;
+  Retry retry_;  // of alone instead of spread, or the other way round
 };
 
 }  // namespace lrufs::fs::fuse
