@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -19,8 +20,8 @@ using store::fail;
 constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
 constexpr int kLookAgainMilliseconds = 2;
 
-std::string first_word(const std::string& path) {
-  std::array<char, 64> text{};
+std::string first_line(const std::string& path) {
+  std::array<char, 256> text{};
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return {};
   const ssize_t n = ::read(fd, text.data(), text.size() - 1);
@@ -30,14 +31,18 @@ std::string first_word(const std::string& path) {
   return std::string(line.substr(0, line.find('\n')));
 }
 
-bool a_ring_thread_lives() {
+// Is one of them anywhere but in its wait for requests?
+bool a_ring_thread_works() {
+  const std::string waits = std::to_string(SYS_io_uring_enter) + " ";
   const std::string tasks = "/proc/self/task/";
   DIR* const dir = ::opendir(tasks.c_str());
   if (dir == nullptr) return false;
   bool found = false;
   while (const dirent* entry = ::readdir(dir)) {
-    if (first_word(tasks + static_cast<const char*>(entry->d_name) + "/comm").starts_with("fuse-ring-"))
-      found = true;
+    const std::string task = tasks + static_cast<const char*>(entry->d_name);
+    if (!first_line(task + "/comm").starts_with("fuse-ring-")) continue;
+    const std::string call = first_line(task + "/syscall");  // "running", or its number and arguments
+    if (!call.empty() && !call.starts_with(waits)) found = true;
   }
   ::closedir(dir);
   return found;
@@ -52,7 +57,7 @@ store::Status io_uring_is_there() {
         Code::kInvalid,
         "mount option io_uring: this kernel has no FUSE over io_uring (Linux 6.14 and later have it)");
   }
-  if (first_word(kSwitch) != "Y") {
+  if (first_line(kSwitch) != "Y") {
     return fail(Code::kInvalid, std::string("mount option io_uring: the kernel has it switched off; root can "
                                             "switch it on: echo Y > ") +
                                     kSwitch);
@@ -65,10 +70,10 @@ store::Status io_uring_is_there() {
 #endif
 }
 
-// libfuse ends its threads by pthread_cancel(3), which must not meet one that holds a lock of ours: they end
-// by themselves when the connection has.
+// libfuse ends its threads by pthread_cancel(3), which must not meet one that holds a lock of ours. No
+// request comes any more: who waits for one has answered all.
 void end_io_uring(fuse_session* session) {
-  while (a_ring_thread_lives()) ::poll(nullptr, 0, kLookAgainMilliseconds);
+  while (a_ring_thread_works()) ::poll(nullptr, 0, kLookAgainMilliseconds);
   fuse_session_exit(session);
   fuse_session_loop(session);  // has nothing to do but free them
 }
