@@ -80,24 +80,32 @@ T at(const std::byte* from) {
   return value;
 }
 
-// Requests that wait for the disk, or move or list much.
-bool takes_long(const std::byte* request, std::size_t bytes) {
-  if (bytes < sizeof(fuse_in_header)) return false;
-  if (bytes > kShortBytes) return true;
+enum class Work : std::uint8_t {
+  kShort,
+  kMuch,  // moves or lists much: a millisecond of a core
+  kWait,  // waits for the disk, or does what has no bound
+};
+
+Work work_of(const std::byte* request, std::size_t bytes) {
+  if (bytes < sizeof(fuse_in_header)) return Work::kShort;
+  if (bytes > kShortBytes) return Work::kMuch;
   switch (at<fuse_in_header>(request).opcode) {
     case FUSE_FSYNC:
     case FUSE_FSYNCDIR:
     case FUSE_SYNCFS:
     case FUSE_FALLOCATE:
     case FUSE_COPY_FILE_RANGE:
+      return Work::kWait;
     case FUSE_READDIR:
     case FUSE_READDIRPLUS:
-      return true;
+      return Work::kMuch;
     case FUSE_READ:
       return bytes >= sizeof(fuse_in_header) + sizeof(fuse_read_in) &&
-             at<fuse_read_in>(request + sizeof(fuse_in_header)).size > kShortBytes;
+                     at<fuse_read_in>(request + sizeof(fuse_in_header)).size > kShortBytes
+                 ? Work::kMuch
+                 : Work::kShort;
     default:
-      return false;
+      return Work::kShort;
   }
 }
 
@@ -285,16 +293,13 @@ void WorkerPool::watch() {
     // A request wakes who polls and one who reads: asleep, both come; awake, only the timer wakes us.
     const bool asleep = quiet >= kLooksUntilAsleep;
     ::poll(fds.data(), asleep ? 2 : 1, asleep ? -1 : kLookMilliseconds);
-    if (stop_) return;
+    if (stop_ || (fds[1].revents & POLLERR) != 0) return;  // POLLERR: the connection has ended
     if (asleep) quiet = 0;
     if (fds[0].revents != 0) {
       std::uint64_t events = 0;
       [[maybe_unused]] const ssize_t n = ::read(watch_fd_, &events, sizeof events);
     }
-    fds[1].revents = 0;
-    ::poll(&fds[1], 1, 0);
-    if ((fds[1].revents & POLLERR) != 0) return;  // the connection has ended
-    const bool pending = (fds[1].revents & POLLIN) != 0;
+    const bool pending = request_pending();
     const bool alone = alone_;
     const bool serving = alone && lone_->serving;
     const std::uint64_t served = alone ? lone_->served.load() : served_.load();
@@ -315,6 +320,11 @@ void WorkerPool::watch() {
       if (!alone_ && !stop_ && workers_.size() < kMaxWorkers) (void)add_worker();
     }
   }
+}
+
+bool WorkerPool::request_pending() const {
+  pollfd fd{.fd = fd_, .events = POLLIN, .revents = 0};
+  return ::poll(&fd, 1, 0) == 1 && (fd.revents & POLLIN) != 0;
 }
 
 void WorkerPool::help_lone_thread(bool pending, int stalled) {
@@ -364,7 +374,10 @@ void WorkerPool::serve_alone(std::size_t bytes) {
   const std::uint32_t client = client_of(one.buffer(), bytes);
   one.serving = true;
   note_request(client);
-  if (takes_long(one.buffer(), bytes)) {
+  // As long as nobody waits, it does what is much itself: a worker would have to be woken. But not while it
+  // gives way to others.
+  const Work work = work_of(one.buffer(), bytes);
+  if (work == Work::kWait || (work == Work::kMuch && (close_ || request_pending()))) {
     if (!hand_over(bytes)) {
       {
         const MutexLock lock(mutex_);
