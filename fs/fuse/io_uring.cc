@@ -17,7 +17,7 @@ namespace {
 using store::Code;
 using store::fail;
 
-constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
+[[maybe_unused]] constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
 constexpr int kLookAgainMilliseconds = 2;
 
 std::string first_line(const std::string& path) {

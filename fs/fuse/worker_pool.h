@@ -4,8 +4,8 @@
 // Who reads, and where, is placement.h's decision: several workers, or one more thread, the lone one, which
 // serves what is short itself and hands what may wait (fsync), or moves much while others wait (bulk data,
 // listings), to a worker. It may run close: pinned to its client's core and giving way to everything else
-// (SCHED_IDLE), so that the kernel takes that core for idle and wakes the client there, and not on a core that
-// sleeps.
+// (SCHED_IDLE), so that the kernel takes that core for idle and wakes the client there, and not on a core
+// that sleeps.
 //
 // While there are requests, a watch looks every millisecond whether they get on. If the lone thread does not,
 // because it waits for the disk or a lock, or because somebody else has its core, the workers take over; if
