@@ -220,7 +220,7 @@ void WorkerPool::note_request(std::uint32_t client) {
 // Makes it so.
 void WorkerPool::follow_placement(std::uint32_t client) {
   using Mode = Placement::Mode;
-  if (placement_.mode() == Mode::kClose && !close_ && !go_close(client)) placement_.cannot_close();
+  if (placement_.mode() == Mode::kClose && !close_ && !stop_ && !go_close(client)) placement_.cannot_close();
   if (placement_.mode() != Mode::kClose && close_) end_close();
   const bool alone = placement_.mode() != Mode::kSpread && lone_->id != 0 && !stop_;
   if (alone == alone_) return;
@@ -251,8 +251,7 @@ bool WorkerPool::go_close(std::uint32_t client) {
 
 void WorkerPool::end_close() {
   close_ = false;
-  give_way(lone_->id, false);
-  unpin(lone_->id);
+  free_lone_thread();
   lone_->core = kNowhere;
 }
 
@@ -328,20 +327,25 @@ bool WorkerPool::request_pending() const {
 }
 
 void WorkerPool::help_lone_thread(bool pending, int stalled) {
-  const MutexLock lock(mutex_);
-  if (!close_) {
-    // Not sooner: on a busy machine all threads wait for a core at times.
-    if (pending && stalled >= kLooksUntilGivenUp) give_up();
-    return;
-  }
-  if ((pending && stalled >= kLooksUntilMoved) || stalled >= kLooksUntilGivenUp) {
+  const bool close = close_;
+  if ((pending || close) && stalled >= (close && pending ? kLooksUntilMoved : kLooksUntilGivenUp)) {
+    // For alone not sooner: on a busy machine all threads wait for a core at times.
+    if (close) free_lone_thread();
+    const MutexLock lock(mutex_);
     give_up();
-  } else if (stalled >= kLooksUntilMoved) {
+  } else if (close && stalled >= kLooksUntilMoved) {
     // Nobody waits for it but whoever wants its locks: its client has an answer, and computes. Elsewhere it
     // can finish.
     const int core = lone_->core.exchange(kNowhere);
     if (core != kNowhere) move_off(lone_->id, core);
+    if (!close_) unpin(lone_->id);
   }
+}
+
+// Without a lock: it may have the one that we would wait for.
+void WorkerPool::free_lone_thread() {
+  give_way(lone_->id, false);
+  unpin(lone_->id);
 }
 
 // --- a thread's work ---------------------------------------------------------------------------------------
@@ -507,9 +511,10 @@ void WorkerPool::left(const Worker& worker, std::optional<Error> error, bool dis
 
 void WorkerPool::request_stop() {
   stop_ = true;
+  // As long as it gives way to others, it may take long to leave.
+  if (lone_ != nullptr && close_) free_lone_thread();
   const MutexLock lock(mutex_);
   end_rests();
-  // As long as it gives way to others, it may take long to leave.
   if (lone_ != nullptr && close_) end_close();
   if (watch_fd_ >= 0) raise_event(watch_fd_);
   changed_.notify_all();

@@ -93,6 +93,7 @@ class WorkerPool {
   void watch();
   [[nodiscard]] bool request_pending() const;
   void help_lone_thread(bool pending, int stalled);
+  void free_lone_thread();
   store::Status add_worker() REQUIRES(mutex_);
   void add_lone_thread() REQUIRES(mutex_);
   void follow_placement(std::uint32_t client) REQUIRES(mutex_);
