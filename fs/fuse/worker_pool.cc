@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -316,9 +317,15 @@ void WorkerPool::watch() {
       // disk, say.
       stalled = 0;
       const MutexLock lock(mutex_);
-      if (!alone_ && !stop_ && workers_.size() < kMaxWorkers) (void)add_worker();
+      if (!alone_ && !stop_ && !a_worker_reads() && workers_.size() < kMaxWorkers) (void)add_worker();
     }
   }
+}
+
+// One that does will take the next request, as soon as it has a core.
+bool WorkerPool::a_worker_reads() const {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->reading != kNotReading; });
 }
 
 bool WorkerPool::request_pending() const {
@@ -328,6 +335,7 @@ bool WorkerPool::request_pending() const {
 
 void WorkerPool::help_lone_thread(bool pending, int stalled) {
   const bool close = close_;
+  if (!close && lone_->reading != kNotReading) return;  // it waits for a core, as the workers would
   if ((pending || close) && stalled >= (close && pending ? kLooksUntilMoved : kLooksUntilGivenUp)) {
     // For alone not sooner: on a busy machine all threads wait for a core at times.
     if (close) free_lone_thread();

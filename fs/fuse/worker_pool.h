@@ -92,6 +92,7 @@ class WorkerPool {
   void note_request(std::uint32_t client);
   void watch();
   [[nodiscard]] bool request_pending() const;
+  [[nodiscard]] bool a_worker_reads() const REQUIRES(mutex_);
   void help_lone_thread(bool pending, int stalled);
   void free_lone_thread();
   store::Status add_worker() REQUIRES(mutex_);
