@@ -152,9 +152,9 @@ def many(mount, count):
     clients = [_lib.spawn_function(churn, mount.path(f"client{n}"), 40) for n in range(count)]
     for client in clients:
         equal("one of many clients", 0, client.wait(120))
-    # One is added only when all are in requests, or wait in the store.
+    # One is added only when all are in requests, or wait in the store; one that has answered may be between two.
     workers = threads(mount)["workers"]
-    check(workers <= 4 + count, f"expected a worker for each client at most, and the first 4; saw {workers}")
+    check(workers <= 4 + 2 * count, f"expected at most 4 workers and two for each of {count} clients; saw {workers}")
 
 
 def who_answers(mount, placement):
