@@ -1,5 +1,6 @@
 // lrufs stat: how a store or a mount is doing, for people or as JSON.
 #include <sys/stat.h>
+#include <algorithm>
 
 #include <cerrno>
 #include <chrono>
@@ -147,6 +148,27 @@ void print_troubles(const json& answer, const json& statistics) {
   }
 }
 
+// What a newer libfuse, or another kernel, could switch on; and who answers at this moment.
+void print_protocol(const json& answer) {
+  const json none = json::array();
+  const json& on = answer.contains("capabilities") ? answer["capabilities"] : none;
+  const auto state = [&](const char* name) {
+    return std::find(on.begin(), on.end(), name) == on.end() ? " off" : " on";
+  };
+  row("libfuse", text_in(answer, "libfuse") + ", protocol " + text_in(answer, "protocol") +
+                     ": parallel_dirops" + state("parallel_dirops") + ", handle_killpriv_v2" +
+                     state("handle_killpriv_v2") + ", io_uring" + state("over_io_uring"));
+  const json threads = answer.contains("threads") ? answer["threads"] : json::object();
+  const std::string workers = counted(number_in(threads, "workers"), "worker", "workers");
+  if (threads.value("close", false)) {
+    row("Answered by", "one thread on its client's core; " + workers + " for long requests");
+  } else if (threads.value("alone", false)) {
+    row("Answered by", "one thread; " + workers + " for long requests");
+  } else {
+    row("Answered by", workers);
+  }
+}
+
 void print_for_people(const json& answer) {
   const json statistics = answer.contains("statistics") ? answer["statistics"] : json::object();
   const std::string mount_point = text_in(answer, "mount_point");
@@ -155,6 +177,7 @@ void print_for_people(const json& answer) {
                      ? "no"
                      : "at " + mount_point + ", by process " + std::to_string(number_in(answer, "pid")) +
                            " (lrufs " + text_in(answer, "version") + ")");
+  if (!mount_point.empty()) print_protocol(answer);
   print_state(statistics);
   if (!mount_point.empty()) print_counters(answer, statistics);
   print_troubles(answer, statistics);

@@ -3,6 +3,7 @@
 #   scripts/setup.sh               to build and test
 #   scripts/setup.sh --build-only  to build and run
 #   scripts/setup.sh --bench       and the peers of scripts/bench_store.sh
+#   scripts/setup.sh --libfuse     what scripts/build-libfuse.sh needs
 set -euo pipefail
 
 build=(
@@ -15,13 +16,15 @@ tests=(
   rsync sqlite3 attr acl fio
 )
 bench=(liblmdb-dev librocksdb-dev persistent-cache-cpp-dev libboost-dev libleveldb-dev)
+libfuse=(meson ninja-build gcc pkg-config liburing-dev libnuma-dev)
 
 case "${1:-}" in
   "") wanted=("${build[@]}" "${tests[@]}") ;;
   --build-only) wanted=("${build[@]}") ;;
   --bench) wanted=("${build[@]}" "${tests[@]}" "${bench[@]}") ;;
-  -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *) echo "usage: $0 [--build-only | --bench]" >&2; exit 2 ;;
+  --libfuse) wanted=("${libfuse[@]}") ;;
+  -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "usage: $0 [--build-only | --bench | --libfuse]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

@@ -1,6 +1,7 @@
 // Context: what all requests of one mount share. Made by run.h before the mount, outlives the session.
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "fs/fuse/connection.h"
@@ -11,6 +12,7 @@
 namespace lrufs::fs::fuse {
 
 class Notifier;
+class WorkerPool;
 
 struct Context {
   Context(Volume& v, Notifier& n, MountOptions o) : volume(v), notifier(n), options(std::move(o)) {}
@@ -18,8 +20,9 @@ struct Context {
   Volume& volume;
   Notifier& notifier;
   const MountOptions options;
-  Counters counters;      // any thread
-  Connection connection;  // written at INIT, by one thread, before the others start
+  Counters counters;                             // any thread
+  std::atomic<const WorkerPool*> pool{nullptr};  // while it serves; requests come from nowhere else
+  Connection connection;                         // written at INIT, by one thread, before the others start
 };
 
 }  // namespace lrufs::fs::fuse

@@ -64,6 +64,10 @@ Guard::~Guard() {
   }
 }
 
+void abort_connection(dev_t device, const std::string& mount_point) {
+  if (!abort_by_control(device)) abort_by_unmount(mount_point);
+}
+
 int run_guard(const std::vector<std::string>& arguments) {
   constexpr int kWrongUse = 2;
   if (arguments.size() != 3) return kWrongUse;
@@ -88,7 +92,7 @@ int run_guard(const std::vector<std::string>& arguments) {
     }
   }
   // Not what somebody else has mounted there since.
-  if (device_at(mount_point) == device && !abort_by_control(device)) abort_by_unmount(mount_point);
+  if (device_at(mount_point) == device) abort_connection(device, mount_point);
   return 0;
 }
 

@@ -36,6 +36,9 @@ class Guard {
   pid_t pid_ = -1;
 };
 
+// Ends the connection behind this mount, whatever it is busy with: by fusectl, or else by umount2(2).
+void abort_connection(dev_t device, const std::string& mount_point);
+
 // The guard's own main(): `arguments` are those after kGuardVerb, as Guard gave them. Returns the exit code.
 int run_guard(const std::vector<std::string>& arguments);
 

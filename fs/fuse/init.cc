@@ -92,7 +92,7 @@ Connection negotiate(const MountOptions& options, fuse_conn_info& conn) {
           .protocol_major = conn.proto_major,
           .protocol_minor = conn.proto_minor,
           .offered = conn.capable,
-          .enabled = want,
+          .enabled = want | (conn.want & kLeftAlone),
           .max_write = conn.max_write,
           .max_readahead = conn.max_readahead,
           .zero_message_open = (conn.capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0,

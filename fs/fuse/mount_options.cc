@@ -83,6 +83,21 @@ Result<WordUse> apply_value(MountOptions& options, std::string_view name, std::s
     LRUFS_TRY_ASSIGN(options.threads, parse_number(name, value, 1, kMaxThreads));
     return WordUse::kTaken;
   }
+  if (name == "placement") {
+    if (value == "auto") {
+      options.placement = Placement::Wish::kAuto;
+    } else if (value == "spread") {
+      options.placement = Placement::Wish::kSpread;
+    } else if (value == "alone") {
+      options.placement = Placement::Wish::kAlone;
+    } else if (value == "close") {
+      options.placement = Placement::Wish::kClose;
+    } else {
+      return fail(Code::kInvalid, "mount option placement: expected auto, spread, alone or close, got \"" +
+                                      std::string(value) + "\"");
+    }
+    return WordUse::kTaken;
+  }
   return WordUse::kUnknown;
 }
 
@@ -125,6 +140,8 @@ Result<WordUse> apply_mount_word(MountOptions& options, std::string_view word) {
     options.noxattr = true;
   } else if (word == "debug") {
     options.debug = true;
+  } else if (word == "io_uring") {
+    options.io_uring = true;
   } else if (is_one_of(kKernelFlags, word) || starts_with_one_of(kKernelValues, word)) {
     options.kernel_words.emplace_back(word);
   } else if (word == "remount") {
@@ -163,6 +180,7 @@ std::vector<std::string> fuse_words(const MountOptions& options) {
   }
   if (options.auto_unmount) words.emplace_back("auto_unmount");
   if (options.debug) words.emplace_back("debug");
+  if (options.io_uring) words.emplace_back("io_uring");
   if (options.max_read != 0) words.push_back("max_read=" + std::to_string(options.max_read));
   for (const std::string& word : options.kernel_words) words.push_back(escaped(word));
   return words;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fs/fuse/placement.h"
 #include "store/error.h"
 
 namespace lrufs::fs::fuse {
@@ -24,10 +25,12 @@ struct MountOptions {
   bool allow_root = false;   // root, besides the one who mounts
   bool auto_unmount = false;
   bool noxattr = false;  // no xattrs and ACLs (and no statistics by xattr); saves a request for each new file
-  std::string guard_program;   // see guard.h; empty: no guard
-  bool foreground = false;     // for the command line; nothing here asks for it
-  bool debug = false;          // libfuse prints each request
-  unsigned threads = 0;        // that serve requests; 0: chosen by worker_pool.h
+  std::string guard_program;  // see guard.h; empty: no guard
+  bool foreground = false;    // for the command line; nothing here asks for it
+  bool debug = false;         // libfuse prints each request
+  unsigned threads = 0;       // that serve requests; 0: chosen by worker_pool.h
+  bool io_uring = false;      // requests by io_uring, a queue a core, instead of reading /dev/fuse
+  Placement::Wish placement = Placement::Wish::kAuto;
   std::uint32_t max_read = 0;  // bytes of one READ; 0: what the kernel allows, 1 MiB
   std::string fs_name;         // instead of `store`
   std::string subtype = "lrufs";

@@ -18,6 +18,7 @@
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/init.h"
 #include "fs/fuse/init_exchange.h"
+#include "fs/fuse/io_uring.h"
 #include "fs/fuse/libfuse_log.h"
 #include "fs/fuse/mount_point.h"
 #include "fs/fuse/notifier.h"
@@ -101,6 +102,7 @@ std::string describe(const Ended& ended) {
 }
 
 Result<std::unique_ptr<Session>> Session::mount(Context& context) {
+  if (context.options.io_uring) LRUFS_TRY(io_uring_is_there());
   take_over_libfuse_log();
   const CollectedComplaints complaints;
   std::unique_ptr<Session> session(new Session(context));
@@ -177,16 +179,28 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
   }
   if (device_) set_read_ahead(*device_, context_.connection.max_readahead);
 
-  WorkerPool pool(session_, context_.connection.max_write);
+  WorkerPool pool(session_, context_.connection.max_write, context_.options.placement);
+  context_.pool = &pool;
   const unsigned wished = context_.options.threads;
-  LRUFS_TRY(pool.start(wished != 0 ? wished : WorkerPool::default_threads()));
+  if (const Status started = pool.start(wished != 0 ? wished : WorkerPool::default_threads()); !started) {
+    context_.pool = nullptr;
+    return fail(started.error());
+  }
   context_.notifier.start(session_, context_.volume.nodes());
   std::thread watch_thread([this, &pool] { watch(pool); });
   if (on_ready) on_ready();
 
   const auto end = pool.wait();
+  if (context_.options.io_uring) {
+    // Their requests keep the connection: without its end they would serve on, and the store is to be closed.
+    if (!end || *end != WorkerPool::End::kDisconnected) {
+      if (device_) abort_connection(*device_, context_.options.mount_point);
+    }
+    end_io_uring(session_);
+  }
   raise_event(end_fd_);
   watch_thread.join();
+  context_.pool = nullptr;
   context_.notifier.stop();
   if (!end) return fail(end.error());
   return ended(*end == WorkerPool::End::kDisconnected);

@@ -6,6 +6,7 @@
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/init.h"
 #include "fs/fuse/notifier.h"
+#include "fs/fuse/worker_pool.h"
 #include "lrufs/version.h"
 
 namespace lrufs::fs::fuse {
@@ -27,6 +28,14 @@ json notifications_json(const Notifier::Counts& counts) {
           {"directories", counts.directories},
           {"coalesced", counts.coalesced},
           {"queued", counts.queued}};
+}
+
+json threads_json(const WorkerPool* pool) {
+  if (pool == nullptr) return json::object();
+  const WorkerPool::Counts counts = pool->counts();
+  return {{"workers", counts.workers},        {"alone", counts.alone}, {"close", counts.close},
+          {"closed", counts.closed},          {"stuck", counts.stuck}, {"alone_requests", counts.requests},
+          {"handed_over", counts.handed_over}};
 }
 
 }  // namespace
@@ -89,6 +98,7 @@ std::string mount_statistics_json(Context& context) {
       {"capabilities", capability_names(connection.enabled)},
       {"recency_ms", context.options.recency.count()},
       {"requests", requests_json(context.counters)},
+      {"threads", threads_json(context.pool)},
       {"failures", context.counters.failures()},
       {"nodes", {{"held", volume.nodes().size()}, {"memory_bytes", volume.nodes().memory_bytes()}}},
       {"notifications", notifications_json(context.notifier.counts())},

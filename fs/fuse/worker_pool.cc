@@ -1,17 +1,25 @@
 #include "fs/fuse/worker_pool.h"
 
 #include <linux/fuse.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "fs/fuse/fuse_api.h"
+#include "fs/fuse/thread_core.h"
 #include "fs/fuse/tmpfile_request.h"
 #include "store/types.h"
 
@@ -33,7 +41,26 @@ constexpr std::chrono::milliseconds kWakeAgain{2};
 int wake_signal() { return SIGRTMIN; }
 void on_wake(int) {}
 
+// The watch: how often it looks, and after how many looks without progress it acts.
+constexpr int kLookMilliseconds = 1;
+constexpr int kLooksUntilMoved = 2;
+constexpr int kLooksUntilGivenUp = 4;
+constexpr int kLooksUntilAsleep = 5;
+// Requests after which the lone thread, while it is close, asks where its client is. Asking costs a fourth of
+// a round trip.
+constexpr unsigned kRequestsBetweenLooks = 64;
+constexpr unsigned kRequestsBetweenClients = 8;
+// What a request may bring along, or ask for, to be answered by the lone thread.
+constexpr std::uint32_t kShortBytes = 64U << 10U;
+
+constexpr int kNowhere = -1;
+
+// Worker::reading. A signal is only sent to a thread in, or on its way to, read(2); one that came too late is
+// taken before anything else is done (read_one()), for other system calls must not be interrupted.
+enum Reading : int { kNotReading, kReading, kBeingKicked, kKicked };
+
 thread_local WorkerPool* current_pool = nullptr;  // of a worker's thread
+thread_local bool is_lone_thread = false;
 
 void prepare_wake_signal() {
   struct sigaction action {};
@@ -41,10 +68,57 @@ void prepare_wake_signal() {
   ::sigaction(wake_signal(), &action, nullptr);
 }
 
+pid_t own_thread_id() { return static_cast<pid_t>(::syscall(SYS_gettid)); }
+
+void raise_event(int fd) {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t n = ::write(fd, &one, sizeof one);
+}
+
+template <typename T>
+T at(const std::byte* from) {
+  T value{};
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+enum class Work : std::uint8_t {
+  kShort,
+  kMuch,  // moves or lists much: a millisecond of a core
+  kWait,  // waits for the disk, or does what has no bound
+};
+
+Work work_of(const std::byte* request, std::size_t bytes) {
+  if (bytes < sizeof(fuse_in_header)) return Work::kShort;
+  if (bytes > kShortBytes) return Work::kMuch;
+  switch (at<fuse_in_header>(request).opcode) {
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+    case FUSE_SYNCFS:
+    case FUSE_FALLOCATE:
+    case FUSE_COPY_FILE_RANGE:
+      return Work::kWait;
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+      return Work::kMuch;
+    case FUSE_READ:
+      return bytes >= sizeof(fuse_in_header) + sizeof(fuse_read_in) &&
+                     at<fuse_read_in>(request + sizeof(fuse_in_header)).size > kShortBytes
+                 ? Work::kMuch
+                 : Work::kShort;
+    default:
+      return Work::kShort;
+  }
+}
+
+std::uint32_t client_of(const std::byte* request, std::size_t bytes) {
+  return bytes < sizeof(fuse_in_header) ? 0 : at<fuse_in_header>(request).pid;
+}
+
 }  // namespace
 
 struct WorkerPool::Worker {
-  explicit Worker(std::size_t bytes) : map_bytes(bytes) {
+  Worker(std::size_t bytes, bool lone) : map_bytes(bytes), is_lone(lone) {
     void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED) map = static_cast<std::byte*>(memory);
   }
@@ -57,31 +131,56 @@ struct WorkerPool::Worker {
 
   std::byte* map = nullptr;
   const std::size_t map_bytes;
-  std::atomic<bool> reading{false};  // in read(2), or about to be: may be woken
+  const bool is_lone;
+  std::atomic<int> reading{kNotReading};
+  std::atomic<std::uint32_t> rest_ended{0};
+  std::size_t job = 0;  // bytes of a request that was put into `map` while it rested
   std::thread thread;
+
+  // Of the lone thread.
+  std::atomic<pid_t> id{0};
+  std::atomic<std::uint64_t> served{0};
+  std::atomic<bool> serving{false};
+  std::atomic<int> core{kNowhere};  // it is pinned to
+  std::uint32_t client = 0;
+  unsigned since_look = 0;
 };
 
-WorkerPool::WorkerPool(fuse_session* session, std::size_t max_write)
-    : session_(session), fd_(fuse_session_fd(session)), buffer_bytes_(max_write + kPage) {}
+WorkerPool::WorkerPool(fuse_session* session, std::size_t max_write, Placement::Wish wish)
+    : session_(session),
+      fd_(fuse_session_fd(session)),
+      buffer_bytes_(max_write + kPage),
+      placement_(wish, can_run_close()) {}
 
 WorkerPool::~WorkerPool() {
   request_stop();
   [[maybe_unused]] const auto end = wait();
+  if (watch_fd_ >= 0) ::close(watch_fd_);
 }
 
 Status WorkerPool::start(unsigned threads) {
   prepare_wake_signal();
   const MutexLock lock(mutex_);
+  watch_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (watch_fd_ < 0) return fail(Code::kIo, "no file descriptors left", errno);
+  // It has no id yet, so the workers begin; the first request puts it in charge.
+  if (placement_.wish() != Placement::Wish::kSpread) add_lone_thread();
   for (unsigned i = 0; i < threads; ++i) {
     const Status added = add_worker();
-    if (!added && running_ == 0) return added;
+    if (!added && readers_ == 0) return added;
     if (!added) break;  // fewer than wished, but it works
   }
+  try {
+    watch_thread_ = std::thread([this] { watch(); });
+  } catch (const std::system_error& e) {
+    return fail(Code::kIo, "no threads can be started", e.code().value());
+  }
+  ::pthread_setname_np(watch_thread_.native_handle(), "lrufs-look");
   return {};
 }
 
 Status WorkerPool::add_worker() {
-  auto worker = std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage);
+  auto worker = std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage, false);
   if (worker->map == nullptr) return fail(Code::kIo, "no memory for the buffers of requests", ENOMEM);
   try {
     worker->thread = std::thread([this, mine = worker.get()] { work(*mine); });
@@ -91,63 +190,330 @@ Status WorkerPool::add_worker() {
   ::pthread_setname_np(worker->thread.native_handle(), ("lrufs-" + std::to_string(workers_.size())).c_str());
   workers_.push_back(std::move(worker));
   ++running_;
+  ++readers_;
   return {};
+}
+
+// Without it, everything works as well.
+void WorkerPool::add_lone_thread() {
+  auto worker = std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage, true);
+  if (worker->map == nullptr) return;
+  lone_ = std::move(worker);
+  try {
+    lone_->thread = std::thread([this] { work(*lone_); });
+  } catch (const std::system_error&) {
+    return;  // it has no id then, and is never put in charge
+  }
+  ::pthread_setname_np(lone_->thread.native_handle(), "lrufs-lone");
+  ++running_;
+}
+
+// --- who reads ---------------------------------------------------------------------------------------------
+
+void WorkerPool::note_request(std::uint32_t client) {
+  if (lone_ == nullptr) return;
+  // Who finds it taken is not the only one, and is not counted: only several clients lose requests here.
+  if (!mutex_.try_lock()) return;
+  placement_.request(client, std::chrono::steady_clock::now());
+  follow_placement(client);
+  mutex_.unlock();
+}
+
+// Makes it so.
+void WorkerPool::follow_placement(std::uint32_t client) {
+  using Mode = Placement::Mode;
+  if (placement_.mode() == Mode::kClose && !close_ && !stop_ && !go_close(client)) placement_.cannot_close();
+  if (placement_.mode() != Mode::kClose && close_) end_close();
+  const bool alone = placement_.mode() != Mode::kSpread && lone_->id != 0 && !stop_;
+  if (alone == alone_) return;
+  alone_ = alone;
+  if (alone) {
+    kick_readers();
+    if (lone_rests_) end_rest(*lone_);
+    lone_rests_ = false;
+  } else {
+    kick(*lone_);
+    end_rests();
+    if (waiting_ >= readers_ && !stop_ && workers_.size() < kMaxWorkers) (void)add_worker();
+  }
+  if (watch_fd_ >= 0) raise_event(watch_fd_);
+}
+
+bool WorkerPool::go_close(std::uint32_t client) {
+  const int core = core_of(client).value_or(::sched_getcpu());
+  close_ = true;
+  if (give_way(lone_->id, true) && pin_to(lone_->id, core)) {
+    lone_->core = core;
+    closed_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  end_close();
+  return false;
+}
+
+void WorkerPool::end_close() {
+  close_ = false;
+  free_lone_thread();
+  lone_->core = kNowhere;
+}
+
+void WorkerPool::give_up() {
+  if (!alone_) return;
+  stuck_.fetch_add(1, std::memory_order_relaxed);
+  placement_.stuck(std::chrono::steady_clock::now());
+  follow_placement(0);
 }
 
 bool WorkerPool::waits(bool begins) { return current_pool == nullptr || current_pool->worker_waits(begins); }
 
 bool WorkerPool::worker_waits(bool begins) {
   const MutexLock lock(mutex_);
+  if (is_lone_thread) {
+    if (begins) give_up();
+    return stop_ || waiting_ < readers_;
+  }
   if (!begins) {
     --waiting_;
     return true;
   }
   ++waiting_;
-  if (waiting_ < running_ || stop_) return true;
+  if (waiting_ < readers_ || alone_ || stop_) return true;
   return workers_.size() < kMaxWorkers && add_worker().has_value();
+}
+
+// --- the watch ---------------------------------------------------------------------------------------------
+
+// Looks whether requests get on, as long as there are any; then sleeps until the next one.
+void WorkerPool::watch() {
+  std::uint64_t seen = 0;
+  int stalled = 0;
+  int quiet = 0;
+  while (!stop_) {
+    std::array<pollfd, 2> fds{
+        {{.fd = watch_fd_, .events = POLLIN, .revents = 0}, {.fd = fd_, .events = POLLIN, .revents = 0}}};
+    // A request wakes who polls and one who reads: asleep, both come; awake, only the timer wakes us.
+    const bool asleep = quiet >= kLooksUntilAsleep;
+    ::poll(fds.data(), asleep ? 2 : 1, asleep ? -1 : kLookMilliseconds);
+    if (stop_ || (fds[1].revents & POLLERR) != 0) return;  // POLLERR: the connection has ended
+    if (asleep) quiet = 0;
+    if (fds[0].revents != 0) {
+      std::uint64_t events = 0;
+      [[maybe_unused]] const ssize_t n = ::read(watch_fd_, &events, sizeof events);
+    }
+    const bool pending = request_pending();
+    const bool alone = alone_;
+    const bool serving = alone && lone_->serving;
+    const std::uint64_t served = alone ? lone_->served.load() : served_.load();
+    if (served != seen || (!pending && !serving)) {
+      stalled = 0;
+      quiet = served != seen ? 0 : quiet + 1;
+      seen = served;
+      continue;
+    }
+    ++stalled;
+    if (alone) {
+      help_lone_thread(pending, stalled);
+    } else if (stalled >= kLooksUntilGivenUp) {
+      // All workers are in requests, and none ends: they wait for a lock that somebody has who waits for the
+      // disk, say.
+      stalled = 0;
+      const MutexLock lock(mutex_);
+      if (!alone_ && !stop_ && !a_worker_reads() && workers_.size() < kMaxWorkers) (void)add_worker();
+    }
+  }
+}
+
+// One that does will take the next request, as soon as it has a core.
+bool WorkerPool::a_worker_reads() const {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->reading != kNotReading; });
+}
+
+bool WorkerPool::request_pending() const {
+  pollfd fd{.fd = fd_, .events = POLLIN, .revents = 0};
+  return ::poll(&fd, 1, 0) == 1 && (fd.revents & POLLIN) != 0;
+}
+
+void WorkerPool::help_lone_thread(bool pending, int stalled) {
+  const bool close = close_;
+  if (!close && lone_->reading != kNotReading) return;  // it waits for a core, as the workers would
+  if ((pending || close) && stalled >= (close && pending ? kLooksUntilMoved : kLooksUntilGivenUp)) {
+    // For alone not sooner: on a busy machine all threads wait for a core at times.
+    if (close) free_lone_thread();
+    const MutexLock lock(mutex_);
+    give_up();
+  } else if (close && stalled >= kLooksUntilMoved) {
+    // Nobody waits for it but whoever wants its locks: its client has an answer, and computes. Elsewhere it
+    // can finish.
+    const int core = lone_->core.exchange(kNowhere);
+    if (core != kNowhere) move_off(lone_->id, core);
+    if (!close_) unpin(lone_->id);
+  }
+}
+
+// Without a lock: it may have the one that we would wait for.
+void WorkerPool::free_lone_thread() {
+  give_way(lone_->id, false);
+  unpin(lone_->id);
+}
+
+// --- a thread's work ---------------------------------------------------------------------------------------
+
+void WorkerPool::process(Worker& worker, std::size_t bytes) {
+  fuse_buf buffer{};
+  buffer.size = bytes;
+  buffer.mem = worker.buffer();
+  disguise_tmpfile(buffer.mem, buffer.size);
+  fuse_session_process_buf(session_, &buffer);
+  served_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void WorkerPool::stay_beside(std::uint32_t client) {
+  Worker& one = *lone_;
+  ++one.since_look;
+  const bool moved = one.core == kNowhere;
+  const bool due = one.since_look >= kRequestsBetweenLooks ||
+                   (client != one.client && one.since_look >= kRequestsBetweenClients);
+  if (client == 0 || !(moved || due)) return;
+  one.since_look = 0;
+  one.client = client;
+  const int core = core_of(client).value_or(::sched_getcpu());
+  if (core == one.core) return;
+  const MutexLock lock(mutex_);
+  if (close_ && pin_to(one.id, core)) one.core = core;
+}
+
+void WorkerPool::serve_alone(std::size_t bytes) {
+  Worker& one = *lone_;
+  const std::uint32_t client = client_of(one.buffer(), bytes);
+  one.serving = true;
+  note_request(client);
+  // As long as nobody waits, it does what is much itself: a worker would have to be woken. But not while it
+  // gives way to others.
+  const Work work = work_of(one.buffer(), bytes);
+  if (work == Work::kWait || (work == Work::kMuch && (close_ || request_pending()))) {
+    if (!hand_over(bytes)) {
+      {
+        const MutexLock lock(mutex_);
+        give_up();
+      }
+      process(one, bytes);
+    }
+  } else {
+    if (close_) stay_beside(client);
+    process(one, bytes);
+  }
+  one.served.fetch_add(1, std::memory_order_relaxed);
+  one.serving = false;
+}
+
+// To a worker that rests; none does: false.
+bool WorkerPool::hand_over(std::size_t bytes) {
+  Worker& one = *lone_;
+  const MutexLock lock(mutex_);
+  if (resting_.empty()) return false;
+  Worker& other = *resting_.back();
+  resting_.pop_back();
+  std::swap(one.map, other.map);
+  other.job = bytes;
+  handed_over_.fetch_add(1, std::memory_order_relaxed);
+  end_rest(other);
+  return true;
+}
+
+void WorkerPool::end_rest(Worker& worker) {
+  worker.rest_ended = 1;
+  worker.rest_ended.notify_one();
+}
+
+void WorkerPool::end_rests() {
+  for (Worker* worker : resting_) end_rest(*worker);
+  resting_.clear();
+  if (lone_rests_) end_rest(*lone_);
+  lone_rests_ = false;
+}
+
+// Until it is this thread's turn to read, or there is a request for it.
+void WorkerPool::rest(Worker& worker) {
+  {
+    const MutexLock lock(mutex_);
+    if (stop_ || worker.is_lone == alone_) return;
+    worker.rest_ended = 0;
+    if (worker.is_lone) {
+      lone_rests_ = true;
+    } else {
+      resting_.push_back(&worker);
+    }
+  }
+  while (worker.rest_ended == 0) worker.rest_ended.wait(0);
+  if (worker.job == 0) return;
+  process(worker, std::exchange(worker.job, 0));
+}
+
+// Reads one request and serves it. False, with errno: none came.
+bool WorkerPool::read_one(Worker& worker) {
+  // The order matters: who kicks sets stop_ or alone_ and then looks at `reading`, we the other way round, so
+  // that either we see the change or are seen (sequentially consistent).
+  worker.reading = kReading;
+  ssize_t n = -1;
+  errno = EINTR;
+  if (!stop_ && worker.is_lone == alone_) n = ::read(fd_, worker.buffer(), buffer_bytes_);
+  const int read_errno = errno;
+  if (const int before = worker.reading.exchange(kNotReading); before != kReading) {
+    // The signal is on its way; nothing that it could interrupt may begin.
+    if (before == kBeingKicked) {
+      while (worker.reading != kKicked) ::sched_yield();
+      worker.reading = kNotReading;
+    }
+    own_thread_id();  // any system call: signals are taken at its end
+  }
+  errno = read_errno;
+  if (n < 0) return false;
+  const auto bytes = static_cast<std::size_t>(n);
+  if (worker.is_lone && alone_) {
+    serve_alone(bytes);
+  } else {
+    if (!worker.is_lone) note_request(client_of(worker.buffer(), bytes));
+    process(worker, bytes);
+  }
+  return true;
 }
 
 void WorkerPool::work(Worker& worker) {
   current_pool = this;
+  is_lone_thread = worker.is_lone;
+  if (worker.is_lone) worker.id = own_thread_id();
   std::optional<Error> error;
   bool disconnected = false;
-  while (true) {
-    // The order matters: wake_readers() sets stop_ and then looks at `reading`, we the other way round, so
-    // that either we see the wish or are seen (both sequentially consistent).
-    worker.reading = true;
-    if (stop_) break;
-    const ssize_t n = ::read(fd_, worker.buffer(), buffer_bytes_);
-    const int read_errno = errno;
-    worker.reading = false;
-    if (n >= 0) {
-      fuse_buf buffer{};
-      buffer.size = static_cast<std::size_t>(n);
-      buffer.mem = worker.buffer();
-      disguise_tmpfile(buffer.mem, buffer.size);
-      fuse_session_process_buf(session_, &buffer);
+  while (!stop_) {
+    if (worker.is_lone != alone_) {
+      rest(worker);
       continue;
     }
+    if (read_one(worker)) continue;
+    const int why = errno;
     // ENOENT: the request was withdrawn while it was being read.
-    if (read_errno == EINTR || read_errno == EAGAIN || read_errno == ENOENT) continue;
-    if (read_errno == ENODEV || read_errno == ECONNABORTED) {
+    if (why == EINTR || why == EAGAIN || why == ENOENT) continue;
+    if (why == ENODEV || why == ECONNABORTED) {
       disconnected = true;
     } else {
       error =
-          Error(Code::kIo, "reading requests from /dev/fuse: " + std::generic_category().message(read_errno),
-                read_errno);
+          Error(Code::kIo, "reading requests from /dev/fuse: " + std::generic_category().message(why), why);
     }
     break;
   }
-  worker.reading = false;
-  left(std::move(error), disconnected);
+  left(worker, std::move(error), disconnected);
 }
 
-void WorkerPool::left(std::optional<Error> error, bool disconnected) {
+// --- the end -----------------------------------------------------------------------------------------------
+
+void WorkerPool::left(const Worker& worker, std::optional<Error> error, bool disconnected) {
   // One that leaves early takes the others with it: a pool that only seems to be whole would be slow for no
   // reason.
-  stop_ = true;
+  request_stop();
   const MutexLock lock(mutex_);
   --running_;
+  if (!worker.is_lone) --readers_;
   disconnected_ = disconnected_ || disconnected;
   if (error && !error_) error_ = std::move(error);
   changed_.notify_all();
@@ -155,7 +521,12 @@ void WorkerPool::left(std::optional<Error> error, bool disconnected) {
 
 void WorkerPool::request_stop() {
   stop_ = true;
+  // As long as it gives way to others, it may take long to leave.
+  if (lone_ != nullptr && close_) free_lone_thread();
   const MutexLock lock(mutex_);
+  end_rests();
+  if (lone_ != nullptr && close_) end_close();
+  if (watch_fd_ >= 0) raise_event(watch_fd_);
   changed_.notify_all();
 }
 
@@ -168,12 +539,17 @@ bool WorkerPool::ended_within(std::chrono::milliseconds timeout) {
   return true;
 }
 
-void WorkerPool::wake_readers() {
-  for (const auto& worker : workers_) {
-    if (worker->reading) {
-      ::pthread_kill(worker->thread.native_handle(), wake_signal());
-    }
+void WorkerPool::kick(Worker& worker) {
+  for (int seen : {kReading, kKicked}) {
+    if (!worker.reading.compare_exchange_strong(seen, kBeingKicked)) continue;
+    ::pthread_kill(worker.thread.native_handle(), wake_signal());
+    worker.reading = kKicked;
+    return;
   }
+}
+
+void WorkerPool::kick_readers() {
+  for (const auto& worker : workers_) kick(*worker);
 }
 
 store::Result<WorkerPool::End> WorkerPool::wait() {
@@ -185,7 +561,8 @@ store::Result<WorkerPool::End> WorkerPool::wait() {
         continue;
       }
       // Again and again: a signal that comes just before read(2) begins is lost.
-      wake_readers();
+      kick_readers();
+      if (lone_ != nullptr) kick(*lone_);
       changed_.wait_until(mutex_, std::chrono::steady_clock::now() + kWakeAgain);
     }
   }
@@ -195,9 +572,22 @@ store::Result<WorkerPool::End> WorkerPool::wait() {
     ended.swap(workers_);  // all have left: none is added any more
   }
   for (const auto& worker : ended) worker->thread.join();
+  if (lone_ != nullptr && lone_->thread.joinable()) lone_->thread.join();
+  if (watch_thread_.joinable()) watch_thread_.join();
   const MutexLock lock(mutex_);
   if (error_) return fail(*error_);
   return disconnected_ ? End::kDisconnected : End::kStopped;
+}
+
+WorkerPool::Counts WorkerPool::counts() const {
+  const MutexLock lock(mutex_);
+  return {.alone = alone_,
+          .close = close_,
+          .closed = closed_,
+          .stuck = stuck_,
+          .requests = lone_ != nullptr ? lone_->served.load() : 0,
+          .handed_over = handed_over_,
+          .workers = readers_};
 }
 
 }  // namespace lrufs::fs::fuse

@@ -1,13 +1,19 @@
 // The same work on several folders side by side: usually the disk's own file system, tmpfs and a mount of
 // lrufs.
 //
-//     fs_bench [--files N] [--rounds N] [--big MIB] [--fsyncs N] [--cold NAME=COMMAND] NAME=FOLDER...
+//     fs_bench [--clients N] [--files N] [--rounds N] [--big MIB] [--fsyncs N] [--busy N] [--quiet SECONDS]
+//              [--only TEXT] [--cold NAME=COMMAND] NAME=FOLDER...
 //
-// Plain system calls from one thread. Each operation runs on one folder after the other before the next
-// operation starts, the order of the folders turns from round to round, and the median of the rounds counts:
-// the machine's noise hits all of them. Prints a Markdown table with the last folder's times relative to each
-// of the others; raw figures go to stderr. "Cold" is measured after sync, the folder's --cold command (for
-// lrufs: unmount and mount) and drop_caches (root only).
+// Plain system calls from --clients processes (default 1), each in a folder of its own; they share the work,
+// and the time is that of one operation, the work's duration divided by all that was done. Each operation
+// runs on one folder after the other before the next operation starts, the order of the folders turns from
+// round to round, and the median of the rounds counts: the machine's noise hits all of them. Prints a
+// Markdown table with the last folder's times relative to each of the others; raw figures go to stderr.
+// "Cold" is measured after sync, the folder's --cold command (for lrufs: unmount and mount) and drop_caches
+// (root only). --only: the operations whose name holds TEXT (and create, and unlink). --big 0: no big files.
+//
+// --busy: as many processes that do nothing but use a core. --quiet: before each measurement, wait this long
+// at most until nothing else runs on the machine; how often that was so is printed.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -28,13 +34,21 @@
 #include <string_view>
 #include <vector>
 
+#include "clients.h"
+
 namespace {
 
+using bench::check;
+
 struct Settings {
+  long clients = 1;
   long files = 20'000;
   long rounds = 3;
   long big_mib = 1024;
   long fsyncs = 500;
+  long busy = 0;
+  long quiet = 0;
+  std::string only;
 };
 
 struct Folder {
@@ -45,15 +59,6 @@ struct Folder {
 
 constexpr size_t kSmall = 4096;
 constexpr size_t kChunk = 1 << 20;
-
-[[noreturn]] void die(const std::string& what) {
-  std::fprintf(stderr, "fs_bench: %s: %s\n", what.c_str(), std::strerror(errno));
-  std::exit(1);
-}
-
-void check(bool good, const std::string& what) {
-  if (!good) die(what);
-}
 
 // Random bytes, so that nothing on the way can make less of them.
 const std::string& noise() {
@@ -78,11 +83,13 @@ void write_small(int folder, const char* name) {
   check(close(fd) == 0, "close");
 }
 
-// One folder's part of the work. Every member function is one operation; all return the number of things
-// done.
+// One client's part of the work in one folder. Every member function is one operation; all return the number
+// of things done.
 class Work {
  public:
-  Work(const Folder& folder, const Settings& settings) : folder_(folder), settings_(settings) {
+  // `settings` are those of this client: its share.
+  Work(const Folder& folder, const Settings& settings, long client)
+      : folder_(folder), settings_(settings), client_(client) {
     names_.reserve(static_cast<size_t>(settings.files));
     for (long n = 0; n < settings.files; ++n) names_.push_back(name_of(n));
     shuffled_ = names_;
@@ -96,7 +103,7 @@ class Work {
   }
   void end() {
     close_folder();
-    check(unlink((folder_.path + "/big").c_str()) == 0, "unlink big");
+    unlink(big().c_str());
     check(rmdir(path().c_str()) == 0, "rmdir " + path());
   }
   void close_folder() {
@@ -171,7 +178,7 @@ class Work {
     return settings_.files;
   }
   long write_big(bool sync) {
-    const int fd = open((folder_.path + "/big").c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
+    const int fd = open(big().c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
     check(fd >= 0, "create big");
     for (long n = 0; n < settings_.big_mib; ++n) {
       check(write(fd, noise().data(), kChunk) == static_cast<ssize_t>(kChunk), "write big");
@@ -182,7 +189,7 @@ class Work {
   }
   long read_big() {
     static std::string buffer(kChunk, '\0');
-    const int fd = open((folder_.path + "/big").c_str(), O_RDONLY | O_CLOEXEC);
+    const int fd = open(big().c_str(), O_RDONLY | O_CLOEXEC);
     check(fd >= 0, "open big");
     for (long n = 0; n < settings_.big_mib; ++n) {
       check(read(fd, buffer.data(), kChunk) == static_cast<ssize_t>(kChunk), "read big");
@@ -191,24 +198,27 @@ class Work {
     return settings_.big_mib;
   }
   // Caches that only a remount or the kernel can empty. False where that is not allowed.
-  bool make_cold() {
-    close_folder();
+  static bool make_cold(std::vector<Work>& works) {
+    for (Work& work : works) work.close_folder();
+    const Folder& folder = works.front().folder_;
     sync();
-    if (!folder_.cold_command.empty()) {
-      check(std::system(folder_.cold_command.c_str()) == 0, folder_.cold_command);
+    if (!folder.cold_command.empty()) {
+      check(std::system(folder.cold_command.c_str()) == 0, folder.cold_command);
     }
     const int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
     const bool dropped = fd >= 0 && write(fd, "3", 1) == 1;
     if (fd >= 0) close(fd);
-    open_folder();
+    for (Work& work : works) work.open_folder();
     return dropped;
   }
 
  private:
-  std::string path() const { return folder_.path + "/files"; }
+  std::string path() const { return folder_.path + "/files" + std::to_string(client_); }
+  std::string big() const { return folder_.path + "/big" + std::to_string(client_); }
 
   const Folder& folder_;
   const Settings& settings_;
+  const long client_;
   std::vector<std::string> names_, shuffled_;
   int fd_ = -1;
 };
@@ -230,7 +240,7 @@ std::vector<Operation> operations(const Settings& settings) {
     w.read_all();
     w.list();
   };
-  return {
+  const std::vector<Op> all = {
       {"create, write 4 KiB, close", Op::kMicroseconds, false, [](Work& w) { return w.create(); }, {}},
       {"stat, hot", Op::kMicroseconds, false, [](Work& w) { return w.stat_all(); }, warm},
       {"open, read 4 KiB, close, hot", Op::kMicroseconds, false, [](Work& w) { return w.read_all(); }, {}},
@@ -264,6 +274,14 @@ std::vector<Operation> operations(const Settings& settings) {
        [](Work& w) { w.read_big(); }},
       {"read " + big + " in sequence, cold", Op::kMebibytes, true, [](Work& w) { return w.read_big(); }, {}},
   };
+  std::vector<Op> chosen;
+  for (const Op& op : all) {
+    // The others need the files, and a round ends without them.
+    const bool always = op.name.starts_with("create, write 4 KiB, close") || op.name == "unlink";
+    if (op.unit == Op::kMebibytes && settings.big_mib == 0) continue;
+    if (always || op.name.find(settings.only) != std::string::npos) chosen.push_back(op);
+  }
+  return chosen;
 }
 
 double median(std::vector<double> values) {
@@ -317,8 +335,8 @@ void print_table(const std::vector<Operation>& all, const std::vector<Folder>& f
 
 int usage() {
   std::fprintf(stderr,
-               "usage: fs_bench [--files N] [--rounds N] [--big MIB] [--fsyncs N] [--cold NAME=COMMAND] "
-               "NAME=FOLDER...\n");
+               "usage: fs_bench [--clients N] [--files N] [--rounds N] [--big MIB] [--fsyncs N] [--busy N] "
+               "[--quiet SECONDS] [--only TEXT] [--cold NAME=COMMAND] NAME=FOLDER...\n");
   return 2;
 }
 
@@ -330,14 +348,20 @@ int main(int argc, char** argv) {
   std::map<std::string, std::string> cold_commands;
   for (int n = 1; n < argc; ++n) {
     const std::string argument = argv[n];
-    const std::map<std::string_view, long*> numbers = {{"--files", &settings.files},
-                                                       {"--rounds", &settings.rounds},
-                                                       {"--big", &settings.big_mib},
-                                                       {"--fsyncs", &settings.fsyncs}};
+    const std::map<std::string_view, long*> numbers = {
+        {"--clients", &settings.clients}, {"--busy", &settings.busy},     {"--quiet", &settings.quiet},
+        {"--files", &settings.files},     {"--rounds", &settings.rounds}, {"--big", &settings.big_mib},
+        {"--fsyncs", &settings.fsyncs}};
     if (const auto found = numbers.find(argument); found != numbers.end()) {
       if (n + 1 == argc) return usage();
       *found->second = std::strtol(argv[++n], nullptr, 10);
-      if (*found->second <= 0) return usage();
+      const bool may_be_none = argument == "--big" || argument == "--busy" || argument == "--quiet";
+      if (*found->second < (may_be_none ? 0 : 1)) return usage();
+      continue;
+    }
+    if (argument == "--only") {
+      if (n + 1 == argc) return usage();
+      settings.only = argv[++n];
       continue;
     }
     const bool cold = argument == "--cold";
@@ -356,27 +380,41 @@ int main(int argc, char** argv) {
 
   const std::vector<Operation> all = operations(settings);
   Figures figures(all.size(), std::vector<std::vector<double>>(folders.size()));
+  Settings share = settings;
+  for (long* const part : {&share.files, &share.fsyncs}) *part = std::max(1L, *part / settings.clients);
+  if (settings.big_mib != 0) share.big_mib = std::max(1L, settings.big_mib / settings.clients);
+  long measured = 0, quiet = 0;
+  const bench::BusyCores busy(settings.busy);
   for (long round = 0; round < settings.rounds; ++round) {
-    std::vector<Work> works;
-    works.reserve(folders.size());
-    for (const Folder& folder : folders) works.emplace_back(folder, settings).begin();
+    std::vector<std::vector<Work>> works(folders.size());
+    for (size_t f = 0; f < folders.size(); ++f) {
+      for (long client = 0; client < settings.clients; ++client)
+        works[f].emplace_back(folders[f], share, client).begin();
+    }
     for (size_t o = 0; o < all.size(); ++o) {
       for (size_t turn = 0; turn < folders.size(); ++turn) {
         const size_t f = (turn + static_cast<size_t>(round)) % folders.size();
-        Work& work = works[f];
-        if (all[o].cold && !work.make_cold()) continue;
-        if (all[o].before) all[o].before(work);
+        if (all[o].cold && !Work::make_cold(works[f])) continue;
+        for (Work& work : works[f]) {
+          if (all[o].before) all[o].before(work);
+        }
         sync();  // nobody pays for what another one left to be written
-        const auto start = std::chrono::steady_clock::now();
-        const long count = all[o].run(work);
-        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-        figures[o][f].push_back(seconds.count() / static_cast<double>(count));
-        std::fprintf(stderr, "round %ld: %s: %s: %s\n", round + 1, all[o].name.c_str(),
-                     folders[f].name.c_str(), shown(all[o], figures[o][f].back()).c_str());
+        const bool was_quiet = settings.quiet != 0 && bench::wait_until_quiet(settings.quiet, settings.busy);
+        ++measured;
+        quiet += was_quiet ? 1 : 0;
+        const bench::Done done =
+            bench::run_clients(works[f].size(), [&](size_t n) { return all[o].run(works[f][n]); });
+        figures[o][f].push_back(done.seconds / static_cast<double>(done.count));
+        std::fprintf(stderr, "round %ld: %s: %s: %s%s\n", round + 1, all[o].name.c_str(),
+                     folders[f].name.c_str(), shown(all[o], figures[o][f].back()).c_str(),
+                     was_quiet ? " (quiet)" : "");
       }
     }
-    for (Work& work : works) work.end();
+    for (std::vector<Work>& clients : works) {
+      for (Work& work : clients) work.end();
+    }
   }
   print_table(all, folders, figures);
+  if (settings.quiet != 0) std::printf("\nOn a quiet machine: %ld of %ld measurements.\n", quiet, measured);
   return 0;
 }

@@ -84,7 +84,8 @@ expect_eq "process of a mount" "$pid" "$(stat_of "$mnt" pid)"
 expect_eq "process of a mount, by the store" "$pid" "$(stat_of "$store" pid)"
 mkdir "$mnt/folder"
 expect_eq "process of a mount, by a folder in it" "$pid" "$(stat_of "$mnt/folder" pid)"
-expect_words "lrufs stat MOUNTPOINT" "$("$LRUFS" stat "$mnt")" Bound "64 MiB" Used Free Files "$mnt" "$store" Evicted
+expect_words "lrufs stat MOUNTPOINT" "$("$LRUFS" stat "$mnt")" Bound "64 MiB" Used Free Files "$mnt" "$store" Evicted \
+  "parallel_dirops on" "io_uring off" "Answered by"
 [[ $(readlink "/proc/$pid/cwd") == / ]] || fail "the daemon's folder is $(readlink "/proc/$pid/cwd")"
 for fd in 0 1 2; do expect_eq "the daemon's descriptor $fd" /dev/null "$(readlink "/proc/$pid/fd/$fd")"; done
 [[ $(ps -o sid= -p "$pid" | tr -d ' ') == "$pid" ]] || fail "the daemon is not in a session of its own"

@@ -63,10 +63,11 @@ TEST(ApplyMountWord, TellsWhatItIgnores) {
                            "default_permissions", "relatime"}) {
     EXPECT_EQ(use_of(word), WordUse::kIgnored) << word;
   }
-  for (const char* word : {"ro", "noexec", "allow_other", "noxattr", "threads=3", "context=system_u"}) {
+  for (const char* word : {"ro", "noexec", "allow_other", "noxattr", "threads=3", "io_uring",
+                           "placement=spread", "context=system_u"}) {
     EXPECT_EQ(use_of(word), WordUse::kTaken) << word;
   }
-  for (const char* word : {"size=10G", "recency=1s", "defaultss", "blkdev", "io_uring", "=", "x"}) {
+  for (const char* word : {"size=10G", "recency=1s", "defaultss", "blkdev", "io_urin", "=", "x"}) {
     EXPECT_EQ(use_of(word), WordUse::kUnknown) << word;
   }
 }
@@ -74,6 +75,12 @@ TEST(ApplyMountWord, TellsWhatItIgnores) {
 TEST(ApplyMountWord, TheLastWordWins) {
   EXPECT_TRUE(parsed("rw,ro").read_only);
   EXPECT_FALSE(parsed("ro,rw").read_only);
+  EXPECT_EQ(parsed("placement=spread").placement, Placement::Wish::kSpread);
+  EXPECT_EQ(parsed("placement=alone").placement, Placement::Wish::kAlone);
+  EXPECT_EQ(parsed("placement=close").placement, Placement::Wish::kClose);
+  EXPECT_EQ(parsed("placement=close,placement=auto").placement, Placement::Wish::kAuto);
+  EXPECT_THAT(fuse_words(parsed("io_uring")), Contains("io_uring"));
+  EXPECT_THAT(fuse_words(parsed("placement=close")), Not(Contains(HasSubstr("placement"))));
   EXPECT_EQ(parsed("threads=2,threads=7").threads, 7U);
 }
 
@@ -84,8 +91,8 @@ TEST(ApplyMountOptions, NamesTheUnknownWord) {
 }
 
 TEST(ApplyMountOptions, RefusesValuesThatCannotBe) {
-  for (const char* word : {"threads=0", "threads=257", "threads=", "threads=two", "threads=2x", "max_read=17",
-                           "max_read=-1", "fsname=", "subtype="}) {
+  for (const char* word : {"threads=0", "threads=257", "threads=", "threads=two", "threads=2x", "placement=",
+                           "placement=near", "max_read=17", "max_read=-1", "fsname=", "subtype="}) {
     const store::Error error = refused(word);
     EXPECT_EQ(error.code, Code::kInvalid) << word;
     const std::string name = std::string(word).substr(0, std::string(word).find('='));
