@@ -1,4 +1,6 @@
 // Checkpoints, and the threads that do in the background what nobody should wait for.
+#include <utility>
+
 #include "store/faults.h"
 #include "store/store_impl.h"
 
@@ -29,10 +31,37 @@ Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
   };
   if (is_done()) return {};
   if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
-  const MutexLock lock(checkpoint_mutex_);
-  // Whoever held the lock before may have done it for us: many callers, one checkpoint.
-  if (is_done()) return {};
-  return run_checkpoint(clean);
+  {
+    const MutexLock lock(group_mutex_);
+    ++group_arrived_;
+    group_grew_.notify_all();
+    // All wake at once when the running one ends, and it may have done it for us.
+    while (group_runs_ && !is_done()) group_ended_.wait(group_mutex_);
+    if (is_done()) return {};
+    group_runs_ = true;
+    if (!internal) gather_group();
+    group_size_ = std::exchange(group_arrived_, 0);
+  }
+  Status done;
+  {
+    const MutexLock lock(checkpoint_mutex_);
+    if (!is_done()) done = run_checkpoint(clean);
+  }
+  const MutexLock lock(group_mutex_);
+  group_runs_ = false;
+  group_ended_.notify_all();
+  return done;
+}
+
+// Those who shared the last checkpoint are mostly about to ask for the next: it waits for them, for an eighth
+// of the time that one took.
+void StoreImpl::gather_group() {
+  constexpr std::uint64_t kPart = 8;
+  constexpr std::chrono::microseconds kMost{500};
+  const std::chrono::microseconds part(last_checkpoint_us_.load(std::memory_order_relaxed) / kPart);
+  const auto deadline = std::chrono::steady_clock::now() + std::min(part, kMost);
+  while (group_arrived_ < group_size_ && std::chrono::steady_clock::now() < deadline)
+    group_grew_.wait_until(group_mutex_, deadline);
 }
 
 Status StoreImpl::run_checkpoint(bool clean) {
@@ -111,10 +140,11 @@ Status StoreImpl::run_checkpoint(bool clean) {
     room_changed_.notify_all();
   }
   checkpoints_.fetch_add(1, std::memory_order_relaxed);
-  checkpoint_us_.fetch_add(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
-                                                          std::chrono::steady_clock::now() - start)
-                                                          .count()),
-                           std::memory_order_relaxed);
+  const auto took = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start)
+          .count());
+  checkpoint_us_.fetch_add(took, std::memory_order_relaxed);
+  last_checkpoint_us_.store(took, std::memory_order_relaxed);
   return {};
 }
 

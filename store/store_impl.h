@@ -237,6 +237,7 @@ class StoreImpl {
   // last one.
   Status checkpoint(TxnId wanted, bool internal, bool clean);
   Status run_checkpoint(bool clean) REQUIRES(checkpoint_mutex_);
+  void gather_group() REQUIRES(group_mutex_);
   void condense() REQUIRES(writer_);
   void fail_store(const Error& error);
   // Pages that could not be read since the last time are told (Options::on_event, now and then).
@@ -291,6 +292,13 @@ class StoreImpl {
   TouchBatch touches{next_seq};
 
   Mutex room_mutex_ ACQUIRED_BEFORE(checkpoint_mutex_);
+  // Callers who wait for one checkpoint together; nothing is locked under it.
+  Mutex group_mutex_;
+  CondVar group_ended_, group_grew_;
+  bool group_runs_ GUARDED_BY(group_mutex_) = false;
+  std::size_t group_arrived_ GUARDED_BY(group_mutex_) = 0;  // since the last one began
+  std::size_t group_size_ GUARDED_BY(group_mutex_) = 0;     // of the last one
+  std::atomic<std::uint64_t> last_checkpoint_us_{0};
   Mutex checkpoint_mutex_ ACQUIRED_BEFORE(writer_);
   mutable Mutex writer_;
   Meta current_ GUARDED_BY(writer_);        // the published state
