@@ -12,7 +12,9 @@ Pager::Pager(std::byte* base, std::uint64_t pages, const MapGuard* guard)
       pages_(pages),
       guard_(guard),
       memory_((pages + 63) / 64 * 8),
-      verified_(static_cast<std::atomic<std::uint64_t>*>(memory_.data())) {}
+      verified_(static_cast<std::atomic<std::uint64_t>*>(memory_.data())),
+      births_memory_(pages * 8),
+      births_(static_cast<std::atomic<std::uint64_t>*>(births_memory_.data())) {}
 
 tl::unexpected<Error> unreadable(PageNo page) {
   return fail(
@@ -37,11 +39,12 @@ Result<const Page*> Pager::fetch_unverified(PageNo page, TxnId birth) const {
   if (p->header.checksum != page_checksum(*p)) return damaged("fails its checksum");
   if (!node_is_well_formed(*p)) return damaged("is malformed");
   if (lost(page)) return unreadable(page);
-  set_verified(page);
+  set_verified(page, birth);
   return p;
 }
 
-void Pager::set_verified(PageNo page) const {
+void Pager::set_verified(PageNo page, TxnId birth) const {
+  births_[raw(page)].store(raw(birth), std::memory_order_release);
   verified_[raw(page) / 64].fetch_or(1ULL << (raw(page) % 64), std::memory_order_acq_rel);
 }
 

@@ -78,9 +78,10 @@ class Pager {
     const std::uint64_t bit = 1ULL << (raw(page) % 64);
     if ((used.load(std::memory_order_acquire) & checked.load(std::memory_order_acquire) & bit) == 0U)
       return nullptr;
+    // The page itself must not be looked at before: one that is born later may be used again meanwhile.
+    if (births_[raw(page)].load(std::memory_order_acquire) > raw(at_state)) return nullptr;
     const Page* p = at(page);
-    const bool is_leaf = p->header.kind == static_cast<std::uint8_t>(PageKind::kLeaf);
-    return is_leaf && p->header.birth <= raw(at_state) ? p : nullptr;
+    return p->header.kind == static_cast<std::uint8_t>(PageKind::kLeaf) ? p : nullptr;
   }
   // The bits of the pages in use by the latest published state. A page's bit is cleared before the state
   // without it is published. Set before others use it.
@@ -91,8 +92,8 @@ class Pager {
   void set_limit(std::uint64_t pages) { limit_.store(pages, std::memory_order_release); }
   [[nodiscard]] std::uint64_t limit() const { return limit_.load(std::memory_order_acquire); }
 
-  void set_verified(PageNo page) const;    // written by this process
-  void clear_verified(PageNo page) const;  // its space is used for something else
+  void set_verified(PageNo page, TxnId birth) const;  // or written by this process
+  void clear_verified(PageNo page) const;             // its space is used for something else
   // Told of each failed check, by the thread that made it, which may hold any lock. Set before others use it.
   using OnDamage = std::function<void(PageNo, const char* what)>;
   void set_on_damage(OnDamage on_damage) { on_damage_ = std::move(on_damage); }
@@ -106,6 +107,8 @@ class Pager {
   std::atomic<std::uint64_t> limit_{0};
   LazyMemory memory_;
   std::atomic<std::uint64_t>* verified_;  // a bit a page, in memory_
+  LazyMemory births_memory_;
+  std::atomic<std::uint64_t>* births_;  // of verified pages, in births_memory_
   const std::uint64_t* current_ = nullptr;
   mutable LeafHints hints_;
   mutable std::atomic<std::uint64_t> corrupt_{0};

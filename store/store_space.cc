@@ -75,7 +75,7 @@ Status StoreImpl::checkpoint_for_room() {
   constexpr std::chrono::steady_clock::duration kClose = std::chrono::seconds(2);
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
   if (now - room_checkpoint_at_.exchange(now) < kClose.count()) {
-    const std::uint64_t most = std::max(least_slack(), capacity_ / 6);
+    const std::uint64_t most = std::max(least_slack(), capacity_ / 10);
     slack_ = std::min(slack_ * 2, most);
   }
   return checkpoint(readers.latest(), true, false);

@@ -46,7 +46,7 @@ Result<Page*> Transaction::State::make_page() {
   Page* page = store->pager->at(number);
   page->header.page_no = raw(number);
   page->header.birth = raw(id);
-  store->pager->set_verified(number);
+  store->pager->set_verified(number, id);
   return page;
 }
 

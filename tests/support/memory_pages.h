@@ -91,7 +91,7 @@ class MemoryPages final : public store::PageWriter {
     std::memset(page->bytes(), 0x5A, store::kPageSize);
     page->header.page_no = raw(number);
     page->header.birth = txn_;
-    pager_.set_verified(number);
+    pager_.set_verified(number, store::TxnId{txn_});
     return page;
   }
   store::Result<store::Page*> edit_page(store::PageNo number, store::TxnId page_birth) override {
