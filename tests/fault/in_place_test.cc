@@ -252,6 +252,36 @@ TEST_F(InPlaceTest, KilledBetweenTheLiveMetaAndTheCopies) {
   std::cout << edits << " edits in place, " << opened << " files opened\n";
 }
 
+// In a transaction that works on its images: those of the publish before are needed still.
+TEST_F(InPlaceTest, KilledInATransactionShowsTheOneBefore) {
+  Random random;
+  SCOPED_TRACE(random.hint());
+  for (std::size_t round = 0; round < scaled(6); ++round) {
+    const std::uint64_t number = random.below(120);
+    Image before(path());
+    put(key(number), patterned(random.bits(), 700));
+    Image after(path());
+    ASSERT_FALSE(after.images().empty());
+    const Tree newest = tree(store());
+    std::optional<Image> killed;
+    ok(store().update([&](Transaction& txn) -> Status {
+      killed.reset();
+      LRUFS_TRY_ASSIGN(const auto dir, txn.view().lookup(store::kRootIno, "d" + std::to_string(number % 3)));
+      LRUFS_TRY_ASSIGN(store::Inode inode, txn.find(dir.ino, "f" + std::to_string(number)));
+      LRUFS_TRY(txn.write(inode, 0, store::as_bytes(patterned(random.bits(), 600))));
+      LRUFS_TRY(txn.put_inode(inode));
+      killed.emplace(path());
+      return {};
+    }));
+    for (const ImageRef& ref : after.images()) {
+      if (random.chance(50))
+        leave(Left::kTorn, killed->page(raw(ref.target)), before.page(raw(ref.target)), random);
+    }
+    expect_newest(*killed, newest);
+    if (HasFailure()) return;
+  }
+}
+
 // An edit of the publish before the last, whose image nobody names any more.
 TEST_F(InPlaceTest, ALostEditIsNoticed) {
   Random random;
