@@ -21,6 +21,7 @@ class NameHash {
   [[nodiscard]] Cookie first_cookie(std::string_view name) const;
   // Another hash, independent of that one.
   [[nodiscard]] std::uint64_t second(std::string_view name) const;
+  [[nodiscard]] bool is_thinned() const { return mask_ != ~0ULL; }
 
  private:
   std::uint64_t seed_;

@@ -103,6 +103,7 @@ class ReadView {
   [[nodiscard]] const NameHash& name_hash() const { return *hash_; }
 
  private:
+  [[nodiscard]] bool has_name(const Inode& inode, std::string_view name) const;
   [[nodiscard]] Result<std::optional<TreePlace>> place_of(Ino ino) const;
   [[nodiscard]] std::optional<Extent> first_extent(const Object& object) const;
   [[nodiscard]] Result<std::optional<Bytes>> inline_content(Ino ino, const TreePlace& place) const;

@@ -129,5 +129,99 @@ TEST(ReaderTable, RootsAreNeverTornAndNeverTooOld) {
   EXPECT_FALSE(table.any_frozen());
 }
 
+TEST(ReaderTable, ExcludeGivesUpWhileAReaderStays) {
+  ReaderTable table;
+  table.publish(TxnId{3}, roots_of(3));
+  EXPECT_TRUE(table.exclude());
+  table.admit();
+  for (const bool frozen : {false, true}) {
+    const auto lease = table.acquire(frozen);
+    ASSERT_FALSE(table.exclude());
+    // It has not shut anybody out.
+    const auto other = table.acquire(false);
+    EXPECT_TRUE(same(other.roots, roots_of(3)));
+    table.release(other, false);
+    EXPECT_FALSE(table.exclude());
+    table.release(lease, frozen);
+    EXPECT_TRUE(table.exclude());
+    EXPECT_FALSE(table.any());
+    table.admit();
+  }
+}
+
+TEST(ReaderTable, WhoComesWhileTheWriterIsAloneWaitsForTheNextState) {
+  ReaderTable table;
+  table.publish(TxnId{3}, roots_of(3));
+  ASSERT_TRUE(table.exclude());
+  std::atomic<bool> inside{false};
+  std::atomic<std::uint64_t> seen{0};
+  std::thread reader([&] {
+    const auto lease = table.acquire(false);
+    seen = same(lease.roots, roots_of(raw(lease.txn))) ? raw(lease.txn) : 0;
+    inside = true;
+    table.release(lease, false);
+  });
+  // Its slot is taken, and it waits there.
+  while (table.count() == 0 && !inside) std::this_thread::yield();
+  for (int i = 0; i < 1000 && !inside; ++i) std::this_thread::yield();
+  table.publish(TxnId{4}, roots_of(4));
+  EXPECT_FALSE(inside);
+  table.admit();
+  reader.join();
+  EXPECT_EQ(seen, 4U);
+  EXPECT_EQ(table.count(), 0U);
+}
+
+// The writer changes under everybody's feet what only readers look at: two words that must agree. Plain
+// memory, so that ThreadSanitizer looks, too.
+TEST(ReaderTable, NobodyReadsWhileTheWriterIsAlone) {
+  ReaderTable table;
+  table.publish(TxnId{1}, roots_of(1));
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+  std::atomic<bool> alone{false};
+  std::atomic<int> wrong{0};
+  std::atomic<std::uint64_t> reads{0};
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 3; ++t) {
+    readers.emplace_back([&, t] {
+      while (!stop.load()) {
+        const auto lease = table.acquire(t == 0);
+        if (alone.load()) ++wrong;
+        if (first != second) ++wrong;
+        if (!same(lease.roots, roots_of(raw(lease.txn)))) ++wrong;
+        if (alone.load()) ++wrong;
+        ++reads;
+        table.release(lease, t == 0);
+        if (t == 2) std::this_thread::yield();
+      }
+    });
+  }
+  std::uint64_t excluded = 0;
+  std::uint64_t refused = 0;
+  for (std::uint64_t txn = 2; excluded < 2000 || reads.load() < 20000; ++txn) {
+    if (table.exclude()) {
+      alone = true;
+      ++first;
+      if (txn % 16 == 0) std::this_thread::yield();
+      ++second;
+      alone = false;
+      table.publish(TxnId{txn}, roots_of(txn));
+      table.admit();
+      ++excluded;
+    } else {
+      ++refused;
+      std::this_thread::yield();
+    }
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(first, excluded);
+  EXPECT_EQ(second, excluded);
+  EXPECT_EQ(table.count(), 0U);
+}
+
 }  // namespace
 }  // namespace lrufs::test
