@@ -12,6 +12,10 @@ LazyMemory::LazyMemory(std::size_t bytes, bool huge) : bytes_(bytes == 0 ? 1 : b
   if (huge) (void)::madvise(data_, bytes_, MADV_HUGEPAGE);
 }
 
+void LazyMemory::forget() {
+  if (data_ != nullptr) (void)::madvise(data_, bytes_, MADV_DONTNEED);
+}
+
 LazyMemory::~LazyMemory() {
   if (data_ != nullptr) ::munmap(data_, bytes_);
 }

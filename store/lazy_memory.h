@@ -25,6 +25,7 @@ class LazyMemory {
   ~LazyMemory();
 
   [[nodiscard]] void* data() const { return data_; }
+  void forget();  // all is zeros again, and occupies no memory
 
  private:
   void* data_ = nullptr;

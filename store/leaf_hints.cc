@@ -31,6 +31,8 @@ void LeafHints::note(std::uint64_t hash, Hint hint) {
 void LeafHints::grow(const Table* full) {
   const MutexLock lock(grow_mutex_);
   if (table_.load(std::memory_order_relaxed) != full || count_ == kTables) return;
+  // Whoever still looks there finds no hints.
+  if (count_ > 0) tables_[count_ - 1].memory.forget();
   Table& table = tables_[count_];
   const std::uint64_t words = kFirstTable << (2 * count_);
   constexpr std::uint64_t kHugePage = 2U << 20U;

@@ -7,8 +7,8 @@
 // line a newer hint takes the place of an older one. The table begins small; once it is half full a larger
 // one takes its place, up to 32 MiB, and hints are found anew.
 //
-// Thread-safety: all functions from any thread. A table that was replaced is kept until the end, since
-// somebody may be looking at it; together they are a third as large as the last one.
+// Thread-safety: all functions from any thread. Somebody may be looking at a table that was replaced: it
+// stays mapped, as zeros.
 #pragma once
 
 #include <array>

@@ -27,7 +27,7 @@ namespace lrufs::store {
 
 class TouchBatch {
  public:
-  static constexpr std::size_t kMax = 1U << 20U;
+  static constexpr std::size_t kMax = 700'000;  // in tables of 16 MiB, below three quarters of their slots
   static constexpr std::size_t kShards = 16;
 
   struct Touch {

@@ -270,7 +270,10 @@ TEST_P(NamesTest, LookupsTellTheTruthAfterEachStep) {
     if (!abort) names = next;
     if (random.chance(3) && held.empty()) {  // the least recently used object goes, with all its names
       const auto order = value(store().eviction_order(1));
-      if (!order.empty()) {
+      // An empty directory ages like a file; the names need all of theirs.
+      const bool is_dir =
+          !order.empty() && std::find(dirs_.begin(), dirs_.end(), order.front()) != dirs_.end();
+      if (!order.empty() && !is_dir) {
         ASSERT_EQ(say(store().evict(1)), "ok");
         std::erase_if(names, [&](const auto& name) { return name.second == order.front(); });
       }
