@@ -178,8 +178,14 @@ class StoreImpl {
   // The watermarks, in pages that are free or will be: below the first eviction begins, and it goes on up to
   // the second. Between them lies the slack: pages to go on with until a checkpoint gives back those that
   // were freed since the last one.
-  [[nodiscard]] std::uint64_t evict_start() const { return reserve_ + slack_; }
-  [[nodiscard]] std::uint64_t evict_stop() const { return reserve_ + slack_ + slack_ / 2; }
+  [[nodiscard]] std::uint64_t evict_start() const { return reserve_ + slack(); }
+  [[nodiscard]] std::uint64_t evict_stop() const { return reserve_ + slack() + slack() / 2; }
+  // At most a tenth of what the store can be: of its file, where the disk is full.
+  [[nodiscard]] std::uint64_t slack() const {
+    const std::uint64_t most = (disk_full_at_ != 0 ? disk_full_at_.load() : capacity_) / 10;
+    return std::min(slack_.load(), std::max(most, kLeastSlack));
+  }
+  static constexpr std::uint64_t kLeastSlack = 32;
   [[nodiscard]] std::uint64_t least_slack() const;
   // A checkpoint that only makes room: if they follow each other closely the slack grows.
   Status checkpoint_for_room();
@@ -311,6 +317,7 @@ class StoreImpl {
   std::uint64_t capacity_ = 0;                                  // pages
   std::uint64_t reserve_ = 0;                                   // pages: kept for deletion
   std::atomic<std::uint64_t> slack_{0};                         // pages
+  std::atomic<std::uint64_t> disk_full_at_{0};  // pages that the file had when it could not grow; 0: it can
   std::atomic<std::chrono::steady_clock::rep> room_checkpoint_at_{0};
   bool disk_full_ GUARDED_BY(writer_) = false;
   std::chrono::steady_clock::time_point disk_full_since_ GUARDED_BY(writer_);

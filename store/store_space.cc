@@ -47,10 +47,12 @@ bool StoreImpl::grow(std::uint64_t want) {
             "the store cannot grow beyond " + std::to_string(old * kPageSize) +
                 " bytes, older files make room instead: " + describe(grown.error()));
     disk_full_ = true;
+    disk_full_at_ = old;
     disk_full_since_ = std::chrono::steady_clock::now();
     return false;
   }
   disk_full_ = false;
+  disk_full_at_ = 0;
   space_->set_grown(old + step);
   current_.grown_pages = old + step;
   pager->set_limit(old + step);
@@ -69,7 +71,9 @@ std::uint64_t StoreImpl::floor_for(Store::Purpose purpose) const {
   return 0;
 }
 
-std::uint64_t StoreImpl::least_slack() const { return std::clamp<std::uint64_t>(capacity_ / 64, 32, 32768); }
+std::uint64_t StoreImpl::least_slack() const {
+  return std::clamp(capacity_ / 64, kLeastSlack, std::uint64_t{32768});
+}
 
 Status StoreImpl::checkpoint_for_room() {
   constexpr std::chrono::steady_clock::duration kClose = std::chrono::seconds(2);
