@@ -232,16 +232,6 @@ void SpaceMap::publish(PageRun run) {
   }
 }
 
-void SpaceMap::retire(PageRun run) {
-  for (std::uint64_t i = 0; i < run.count; ++i) {
-    const std::uint64_t page = raw(run.first) + i;
-    set_used(page, false);
-    --used_count_;
-    touch_chunk(page);
-    if (is_free(page)) note_free(page);
-  }
-}
-
 LazyMemory SpaceMap::taken() const {
   LazyMemory copy(words_ * 8);
   auto* words = static_cast<std::uint64_t*>(copy.data());

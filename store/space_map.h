@@ -55,8 +55,7 @@ class SpaceMap {
   // --- commit
   // ------------------------------------------------------------------------------------------------------
   void publish(PageRun run);          // busy → used
-  void retire(PageRun run);           // used → free, or pending if a durable state needs it
-  void retire_to_limbo(PageRun run);  // used → busy: a reader may still see it
+  void retire_to_limbo(PageRun run);  // used → busy: a reader may still see it; then give_back()
   // May the page's content be changed under the current state's feet?
   [[nodiscard]] bool rewritable(PageNo page) const;
 

@@ -61,7 +61,8 @@ class SpaceLogTest : public ::testing::Test {
     std::uint64_t logged_pages = 0;
     for (const SpaceChange& change : changes) {
       if (change.freed) {
-        map_->retire(change.run);
+        map_->retire_to_limbo(change.run);
+        map_->give_back(change.run);
       } else {
         map_->publish(change.run);
         logged_pages += change.run.count;

@@ -145,7 +145,8 @@ void run(std::uint64_t capacity, std::uint64_t start, std::size_t steps, Random&
       case 8: {
         if (used.empty()) break;
         const PageRun run = pick(used);
-        map.retire(run);
+        map.retire_to_limbo(run);
+        map.give_back(run);
         each(run, [&](std::uint64_t page) { model.used[page] = false; });
         break;
       }
@@ -237,7 +238,8 @@ TEST(SpaceMap, PagesOfADurableStateWaitForTheNextCheckpoint) {
   map.end_checkpoint(true);
   EXPECT_FALSE(map.rewritable(run.first));
   const std::uint64_t free = map.free();
-  map.retire(run);
+  map.retire_to_limbo(run);
+  map.give_back(run);
   EXPECT_EQ(map.free(), free);
   EXPECT_EQ(map.pending(), 10U);
   // A checkpoint that fails frees nothing.
@@ -257,7 +259,8 @@ TEST(SpaceMap, PagesBornAndFreedBetweenCheckpointsAreReusedAtOnce) {
   for (int i = 0; i < 5; ++i) {
     const PageNo page = map.take_page();
     map.publish({page, 1});
-    map.retire({page, 1});
+    map.retire_to_limbo({page, 1});
+    map.give_back({page, 1});
     EXPECT_EQ(map.take_page(), page) << "recycled ones first";
     map.give_back({page, 1});
   }
@@ -291,7 +294,8 @@ TEST(SpaceMap, ChunksThatChangedAreDirty) {
   EXPECT_FALSE(map.chunk_dirty(0));
   EXPECT_FALSE(map.chunk_empty(1));
   map.clear_dirty(1);
-  map.retire({page, 1});
+  map.retire_to_limbo({page, 1});
+  map.give_back({page, 1});
   EXPECT_TRUE(map.chunk_dirty(1));
   EXPECT_TRUE(map.chunk_empty(1));
 }
