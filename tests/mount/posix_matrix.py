@@ -117,6 +117,9 @@ class Side:
                 shutil.rmtree(name)
             elif os.path.lexists(name):
                 os.unlink(name)
+        # ext4 takes it for no change if an attribute is set to what it is.
+        for name in os.listxattr("."):
+            os.removexattr(".", name)
         if self.stale == set(PARTS):
             os.chown(".", OWNER, GROUP)
             os.chmod(".", 0o755)
@@ -147,6 +150,9 @@ class Side:
             with acting_as(*USERS[user]):
                 result = ("ok", call(*arguments))
         except OSError as error:
+            # ext4 makes the whiteout before it sees that the rename cannot be, and removes it again: the folder's times move.
+            if _lib.PLAIN and "WHITEOUT" in name:
+                self.spoil(self.state(False))
             return _posix.name_of(error), {}
         if name in READS:
             return result, {}
