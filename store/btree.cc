@@ -284,7 +284,7 @@ std::optional<LeafHints::Hint> put_into_leaf(PageWriter& writer, PageNo guess, B
   const std::uint16_t index = node.lower_bound(key, found);
   if (!found && (index == 0 || index == node.count())) return std::nullopt;
   if (!(found ? node.replace_value(index, value) : node.insert_leaf(index, key, value))) return std::nullopt;
-  return LeafHints::Hint{guess, index};
+  return TreePlace{page, index}.hint();
 }
 
 // The same for an erase; not if the leaf would become so small that it should be merged.
@@ -331,15 +331,17 @@ std::optional<TreePlace> tree_find_hinted(const PageSource& pages, Bytes key, st
   LeafHints* const hints = pages.hints();
   if (hints == nullptr) return std::nullopt;
   const LeafHints::Hint hint = hints->find(hash);
+  if (hint.page != kNoPage) pages.pager().prefetch(hint);
   const Page* leaf = hint.page == kNoPage ? nullptr : pages.leaf(hint.page);
   if (leaf == nullptr) return std::nullopt;
   const NodeView node(*leaf);
-  if (hint.index < node.count() && keys_are_equal(node.key(hint.index), key))
+  if (hint.index < node.count() && node.cell(hint.index) == hint.cell &&
+      keys_are_equal(node.key(hint.index), key))
     return TreePlace{leaf, hint.index};
   bool found = false;
   const std::uint16_t index = node.lower_bound(key, found);
   if (!found) return std::nullopt;
-  hints->note(hash, {hint.page, index});
+  hints->note(hash, TreePlace{leaf, index}.hint());
   return TreePlace{leaf, index};
 }
 
@@ -353,7 +355,7 @@ Result<std::optional<TreePlace>> tree_find(const PageSource& pages, const TreeRo
   LRUFS_TRY(find_path(pages, root, key, path, found));
   if (!found) return std::nullopt;
   const Step& leaf = path.leaf();
-  if (hints != nullptr) hints->note(hash, {number_of(*leaf.page), leaf.index});
+  if (hints != nullptr) hints->note(hash, TreePlace{leaf.page, leaf.index}.hint());
   return TreePlace{leaf.page, leaf.index};
 }
 
@@ -368,7 +370,7 @@ Result<LeafHints::Hint> tree_put(PageWriter& writer, TreeRoot& root, Bytes key, 
     Node::init(*page, PageKind::kLeaf, 0);
     Node(*page).insert_leaf(0, key, value);
     root = {number_of(*page), birth_of(*page)};
-    return LeafHints::Hint{number_of(*page), 0};
+    return TreePlace{page, 0}.hint();
   }
   Path path;
   bool found = false;
@@ -377,11 +379,11 @@ Result<LeafHints::Hint> tree_put(PageWriter& writer, TreeRoot& root, Bytes key, 
   const Step& leaf = path.leaf();
   Node node(*page);
   if (found) {
-    if (node.replace_value(leaf.index, value)) return LeafHints::Hint{number_of(*page), leaf.index};
+    if (node.replace_value(leaf.index, value)) return TreePlace{page, leaf.index}.hint();
     node.erase(leaf.index);
     if (node.count() == 0) return fail(Code::kCorrupt, "a record does not fit an empty page");
   }
-  if (node.insert_leaf(leaf.index, key, value)) return LeafHints::Hint{number_of(*page), leaf.index};
+  if (node.insert_leaf(leaf.index, key, value)) return TreePlace{page, leaf.index}.hint();
   LRUFS_TRY(split_leaf(writer, root, path, key, value));
   return LeafHints::Hint{};
 }

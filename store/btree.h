@@ -81,6 +81,9 @@ struct TreePlace {
   std::uint16_t index = 0;
   [[nodiscard]] Bytes key() const { return NodeView(*leaf).key(index); }
   [[nodiscard]] Bytes value() const { return NodeView(*leaf).value(index); }
+  [[nodiscard]] LeafHints::Hint hint() const {
+    return {PageNo{leaf->header.page_no}, index, NodeView(*leaf).cell(index)};
+  }
 };
 // The same by the hint under `hash` alone; nullopt: perhaps it is somewhere else.
 std::optional<TreePlace> tree_find_hinted(const PageSource& pages, Bytes key, std::uint64_t hash);

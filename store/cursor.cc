@@ -115,7 +115,7 @@ Status Cursor::prev() {
 
 LeafHints::Hint Cursor::place() const {
   const Step& step = path_[depth_ - 1];
-  return {PageNo{step.page->header.page_no}, step.index};
+  return TreePlace{step.page, step.index}.hint();
 }
 Bytes Cursor::key() const { return NodeView(*path_[depth_ - 1].page).key(path_[depth_ - 1].index); }
 Bytes Cursor::value() const { return NodeView(*path_[depth_ - 1].page).value(path_[depth_ - 1].index); }

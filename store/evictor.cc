@@ -219,7 +219,7 @@ void StoreImpl::tell_evicted(const std::vector<Evicted>& told) {
 }
 
 Status StoreImpl::flush_touches() {
-  constexpr std::size_t kPerTransaction = 64;
+  constexpr std::size_t kPerTransaction = 12;
   for (std::size_t shard = 0; shard < TouchBatch::kShards; ++shard) {
     // By inode, so that those which share a leaf are written together.
     const std::vector<TouchBatch::Touch> batch = touches.shard(shard);

@@ -59,8 +59,14 @@ std::size_t encode_inode(const Inode& inode, MutableBytes out) {
 }
 
 Result<Inode> decode_inode(Ino ino, Bytes bytes) {
+  Result<Inode> inode;
+  if (Status decoded = decode_inode(ino, bytes, *inode); !decoded)
+    inode = tl::unexpected(std::move(decoded).error());
+  return inode;
+}
+
+Status decode_inode(Ino ino, Bytes bytes, Inode& inode) {
   VarintReader reader(bytes);
-  Inode inode;
   inode.ino = ino;
   inode.mode = static_cast<std::uint32_t>(reader.next());
   inode.flags = static_cast<std::uint32_t>(reader.next());
@@ -81,7 +87,7 @@ Result<Inode> decode_inode(Ino ino, Bytes bytes) {
   inode.btime = (differ & 4U) != 0U ? next_time(reader, inode.mtime.sec) : inode.mtime;
   if (!reader.ok() || inode.size > kMaxFileSize)
     return fail(Code::kCorrupt, "the record of inode " + std::to_string(raw(ino)) + " is damaged");
-  return inode;
+  return {};
 }
 
 }  // namespace lrufs::store

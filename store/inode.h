@@ -56,5 +56,7 @@ inline constexpr std::size_t kMaxInodeBytes = 180;
 std::size_t encode_inode(const Inode& inode, MutableBytes out);
 // kCorrupt if the bytes are not an encoded inode.
 Result<Inode> decode_inode(Ino ino, Bytes bytes);
+// The same to where it is wanted; `inode` means nothing after a failure.
+Status decode_inode(Ino ino, Bytes bytes, Inode& inode);
 
 }  // namespace lrufs::store

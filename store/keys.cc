@@ -73,11 +73,6 @@ std::optional<RecencyKey> split_recency_key(Bytes key) {
   return RecencyKey{TouchSeq{load_be64(key.data())}, Ino{load_be64(key.data() + 8)}};
 }
 
-bool is_record_of(Bytes key, Ino owner, Kind kind) {
-  return key.size() >= kKeyPrefix && load_be64(key.data()) == raw(owner) &&
-         key[8] == static_cast<std::byte>(kind);
-}
-
 Value Value::extent(const Extent& extent) {
   Value value;
   std::byte* at = value.data_.data();

@@ -72,7 +72,15 @@ struct RecencyKey {
   Ino ino{0};
 };
 std::optional<RecencyKey> split_recency_key(Bytes key);
-bool is_record_of(Bytes key, Ino owner, Kind kind);
+inline bool is_record_of(Bytes key, Ino owner, Kind kind) {
+  return key.size() >= kKeyPrefix && load_be64(key.data()) == raw(owner) &&
+         key[8] == static_cast<std::byte>(kind);
+}
+// The record of an inode, whichever it is.
+inline bool is_inode_key(Bytes key) {
+  return key.size() == kKeyPrefix && key[8] == static_cast<std::byte>(Kind::kInode) &&
+         load_be64(key.data()) != raw(kNoIno);
+}
 
 struct Extent {
   std::uint64_t file_page = 0;

@@ -3,7 +3,8 @@
 namespace lrufs::store {
 
 void LeafHints::note(std::uint64_t hash, Hint hint) {
-  if (raw(hint.page) >> kPageBits != 0 || hint.index >> kIndexBits != 0) return;
+  if (raw(hint.page) >> kPageBits != 0 || hint.index >> kIndexBits != 0 || hint.cell >> kCellBits != 0)
+    return;
   Table* table = table_.load(std::memory_order_acquire);
   Word* const line = table->line(hash);
   const std::uint64_t tag = tag_of(hash);
@@ -11,7 +12,7 @@ void LeafHints::note(std::uint64_t hash, Hint hint) {
   bool is_new = false;
   for (std::size_t i = 0; i < kWays; ++i) {
     const std::uint64_t word = line[i].load(std::memory_order_relaxed);
-    if (word >> (kPageBits + kIndexBits) == tag) {
+    if (word >> kPlaceBits == tag) {
       way = i;
       is_new = false;
       break;
@@ -23,8 +24,8 @@ void LeafHints::note(std::uint64_t hash, Hint hint) {
   }
   constexpr unsigned kOtherBits = 32;  // than those that choose the line
   if (way == kWays) way = hash >> kOtherBits & (kWays - 1);
-  line[way].store(tag << (kPageBits + kIndexBits) | raw(hint.page) << kIndexBits | hint.index,
-                  std::memory_order_relaxed);
+  const std::uint64_t place = (raw(hint.page) << kCellBits | hint.cell) << kIndexBits | hint.index;
+  line[way].store(tag << kPlaceBits | place, std::memory_order_relaxed);
   if (is_new && table->used.fetch_add(1, std::memory_order_relaxed) > table->lines * kWays / 2) grow(table);
 }
 

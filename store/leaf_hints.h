@@ -11,6 +11,7 @@
 // stays mapped, as zeros.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -27,6 +28,8 @@ class LeafHints {
   struct Hint {
     PageNo page = kNoPage;
     std::uint16_t index = 0;
+    std::uint16_t cell =
+        0;  // where its cell was within the page: so that it can be fetched before the slot is seen
   };
 
   LeafHints() { grow(nullptr); }
@@ -46,9 +49,10 @@ class LeafHints {
     const Word* line = table->line(hash);
     for (std::size_t way = 0; way < kWays; ++way) {
       const std::uint64_t word = line[way].load(std::memory_order_relaxed);
-      if (word >> (kPageBits + kIndexBits) == tag_of(hash))
-        return {PageNo{(word >> kIndexBits) & ((1ULL << kPageBits) - 1)},
-                static_cast<std::uint16_t>(word & ((1U << kIndexBits) - 1))};
+      if (word >> kPlaceBits == tag_of(hash))
+        return {PageNo{(word >> (kIndexBits + kCellBits)) & ((1ULL << kPageBits) - 1)},
+                static_cast<std::uint16_t>(word & ((1U << kIndexBits) - 1)),
+                static_cast<std::uint16_t>(word >> kIndexBits & ((1U << kCellBits) - 1))};
     }
     return {};
   }
@@ -56,8 +60,10 @@ class LeafHints {
 
  private:
   using Word = std::atomic<std::uint64_t>;
-  static constexpr unsigned kPageBits = 36;  // 256 TiB
+  static constexpr unsigned kPageBits = 32;  // 16 TiB
   static constexpr unsigned kIndexBits = 9;
+  static constexpr unsigned kCellBits = 12;
+  static constexpr unsigned kPlaceBits = kPageBits + kIndexBits + kCellBits;
   static constexpr std::size_t kWays = 8;  // in a cache line
   static constexpr std::size_t kTables = 6;
   static constexpr std::uint64_t kFirstTable = 1ULL << 12U;  // words; each is four times as large as the last
@@ -69,7 +75,7 @@ class LeafHints {
     std::atomic<std::uint64_t> used{0};
   };
   // Never 0, as an empty word has.
-  static std::uint64_t tag_of(std::uint64_t hash) { return hash >> (kPageBits + kIndexBits) | 1U; }
+  static std::uint64_t tag_of(std::uint64_t hash) { return std::max<std::uint64_t>(hash >> kPlaceBits, 1); }
   void grow(const Table* full);  // unless somebody else has
 
   Mutex grow_mutex_;

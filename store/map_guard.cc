@@ -116,7 +116,8 @@ MapGuard::Range* free_range() {
 
 }  // namespace
 
-MapGuard::MapGuard(std::byte* base, std::uint64_t bytes, int fd, bool writable) : range_(free_range()) {
+MapGuard::MapGuard(std::byte* base, std::uint64_t bytes, int fd, bool writable)
+    : range_(free_range()), losses_(&range_->losses) {
   static std::once_flag installed;
   std::call_once(installed, install_handler);
   const std::uint64_t pages = pages_for(bytes);
@@ -137,11 +138,6 @@ MapGuard::~MapGuard() {
   range_->begin.store(0);
   range_->memory = LazyMemory();
   range_->taken.store(false);
-}
-
-std::uint64_t MapGuard::losses() const {
-  std::atomic_thread_fence(std::memory_order_acquire);
-  return range_->losses.load(std::memory_order_acquire);
 }
 
 std::uint64_t MapGuard::lost_pages() const { return range_->pages.load(); }

@@ -11,6 +11,7 @@
 // Thread-safety: any thread; a guard ends before its map does, when nobody uses that any more.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -32,7 +33,10 @@ class MapGuard {
 
   // Rises whenever a page is replaced or noted, also a second time: whoever sees it unchanged has met no
   // loss. What was read from the map before the call is ordered before it.
-  [[nodiscard]] std::uint64_t losses() const;
+  [[nodiscard]] std::uint64_t losses() const {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return losses_->load(std::memory_order_acquire);
+  }
   // Single pages that were lost; those of a file that was cut off are not counted.
   [[nodiscard]] std::uint64_t lost_pages() const;
   // Is any of these pages lost?
@@ -44,6 +48,7 @@ class MapGuard {
 
  private:
   Range* range_;
+  const std::atomic<std::uint64_t>* losses_;  // the range's
 };
 
 }  // namespace lrufs::store

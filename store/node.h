@@ -59,6 +59,8 @@ class NodeView {
     const std::byte* cell = page_->bytes() + slot(index);
     return {cell + (is_leaf() ? kLeafCellHeader : kBranchHeader), load_le<std::uint16_t>(cell)};
   }
+  // Where the cell begins within the page, in bytes.
+  [[nodiscard]] std::uint16_t cell(std::uint16_t index) const { return slot(index); }
   // Of a leaf.
   [[nodiscard]] Bytes value(std::uint16_t index) const {
     const std::byte* cell = page_->bytes() + slot(index);

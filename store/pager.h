@@ -83,6 +83,15 @@ class Pager {
     const Page* p = at(page);
     return p->header.kind == static_cast<std::uint8_t>(PageKind::kLeaf) ? p : nullptr;
   }
+  // What a hint leads to will be looked at: its header, its first slots, and the cell come nearer, all at
+  // once.
+  void prefetch(LeafHints::Hint hint) const {
+    const std::byte* page = base_ + raw(hint.page) * kPageSize;
+    __builtin_prefetch(page);
+    __builtin_prefetch(page + hint.cell);
+    __builtin_prefetch(page + hint.cell + kCacheLine);
+    __builtin_prefetch(&births_[raw(hint.page) < pages_ ? raw(hint.page) : 0]);
+  }
   // The bits of the pages in use by the latest published state. A page's bit is cleared before the state
   // without it is published. Set before others use it.
   void set_current(const std::uint64_t* bits) { current_ = bits; }
@@ -100,6 +109,7 @@ class Pager {
   [[nodiscard]] std::uint64_t corrupt_pages() const { return corrupt_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::size_t kCacheLine = 64;
   [[nodiscard]] Result<const Page*> fetch_unverified(PageNo page, TxnId birth) const;
   std::byte* base_;
   std::uint64_t pages_;

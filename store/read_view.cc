@@ -33,13 +33,17 @@ void append_segment(std::vector<Segment>& out, const std::byte* data, std::uint6
 template <typename Search>
 auto found_whole(const Pager& pager, const Search& search) -> decltype(search()) {
   constexpr int kTries = 3;
-  for (int tries = 0; tries < kTries; ++tries) {
-    const std::uint64_t losses = pager.losses();
-    auto found = search();
-    if (pager.losses() == losses) [[likely]]
-      return found;
+  std::uint64_t losses = pager.losses();
+  auto found = search();
+  for (int tries = 1; pager.losses() != losses; ++tries) {
+    if (tries == kTries) {
+      found = unreadable(kNoPage);
+      break;
+    }
+    losses = pager.losses();
+    found = search();
   }
-  return unreadable(kNoPage);
+  return found;
 }
 
 }  // namespace
@@ -53,12 +57,21 @@ Result<Inode> ReadView::inode(Ino ino) const {
 }
 
 Result<ReadView::Object> ReadView::object(Ino ino) const {
-  return found_whole(pager(), [&]() -> Result<Object> {
-    LRUFS_TRY_ASSIGN(const auto place, place_of(ino));
-    if (!place) return fail(Code::kNotFound);
-    LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(ino, place->value()));
-    return Object{inode, *place};
-  });
+  return found_whole(pager(), [&] { return object_at(ino, place_of(ino)); });
+}
+
+Result<ReadView::Object> ReadView::object_at(Ino ino, Result<std::optional<TreePlace>> place) {
+  Result<Object> found;
+  if (!place) {
+    found = tl::unexpected(std::move(place).error());
+  } else if (!*place) {
+    found = fail(Code::kNotFound);
+  } else {
+    found->place = **place;
+    if (Status decoded = decode_inode(ino, found->place.value(), found->inode); !decoded)
+      found = tl::unexpected(std::move(decoded).error());
+  }
+  return found;
 }
 
 Result<std::optional<TreePlace>> ReadView::place_of(Ino ino) const {
@@ -78,7 +91,7 @@ Result<std::optional<Bytes>> ReadView::inline_content(Ino ino, const TreePlace& 
   return tree_get(pages_, roots_->names, Key::content(ino));
 }
 
-Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name) const {
+Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name, PageNo* beside) const {
   return found_whole(pager(), [&]() -> Result<DirEntry> {
     if (name.size() > kMaxName) return fail(Code::kNameTooLong);
     const Cookie first = hash_->first_cookie(name);
@@ -101,7 +114,20 @@ Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name) const {
       }
       LRUFS_TRY(cursor.next());
     }
+    if (beside != nullptr && cursor.valid()) *beside = cursor.place().page;
     return fail(Code::kNotFound);
+  });
+}
+
+Result<ReadView::Object> ReadView::find(Ino dir, std::string_view name, PageNo* beside) const {
+  return found_whole(pager(), [&] {
+    Result<Object> found;
+    const std::uint64_t hash = name_hint(dir, name);
+    if (name.size() > kMaxName)
+      found = fail(Code::kNameTooLong);
+    else if (!find_hinted(dir, name, hash, *found))
+      found = find_by_entry(dir, name, hash, beside);
+    return found;
   });
 }
 
@@ -109,34 +135,35 @@ Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name) const {
 // lies in that directory, under that hash. Of the name itself nothing is seen: an inode that has come to
 // where a hint to another one leads is taken for it if the names agree in the 56 bits of their hash (chances:
 // 2^-56 each time). Where tests thin the hash out, the entry is looked at as well.
-Result<ReadView::Object> ReadView::find(Ino dir, std::string_view name) const {
-  return found_whole(pager(), [&]() -> Result<Object> {
-    if (name.size() > kMaxName) return fail(Code::kNameTooLong);
-    LeafHints* const hints = pages_.hints();
-    const std::uint64_t hash = name_hint(dir, name);
-    const LeafHints::Hint hint = hints != nullptr ? hints->find(hash) : LeafHints::Hint{};
-    if (const Page* leaf = hint.page == kNoPage ? nullptr : pages_.leaf(hint.page)) {
-      const NodeView node(*leaf);
-      if (hint.index < node.count()) {
-        const auto parts = split_key(node.key(hint.index));
-        if (parts && parts->kind == Kind::kInode && parts->suffix.empty() && parts->owner != kNoIno) {
-          LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(parts->owner, node.value(hint.index)));
-          const std::uint64_t slot = raw(inode.cookie) - raw(hash_->first_cookie(name));
-          if (inode.parent == dir && slot < NameHash::kSlots) {
-            const bool is_it = !hash_->is_thinned() || has_name(inode, name);
-            if (is_it) return Object{inode, {leaf, hint.index}};
-          }
-        }
-      }
-    }
-    LRUFS_TRY_ASSIGN(const DirEntry entry, lookup(dir, name));
-    LRUFS_TRY_ASSIGN(const auto place, place_of(entry.ino));
-    if (!place) return fail(Code::kNotFound);
-    LRUFS_TRY_ASSIGN(const Inode inode, decode_inode(entry.ino, place->value()));
-    if (hints != nullptr && inode.parent == dir && inode.cookie == entry.cookie)
-      hints->note(hash, {PageNo{place->leaf->header.page_no}, place->index});
-    return Object{inode, *place};
-  });
+bool ReadView::find_hinted(Ino dir, std::string_view name, std::uint64_t hash, Object& found) const {
+  LeafHints* const hints = pages_.hints();
+  if (hints == nullptr) return false;
+  const LeafHints::Hint hint = hints->find(hash);
+  if (hint.page == kNoPage) return false;
+  pager().prefetch(hint);
+  const Page* leaf = pages_.leaf(hint.page);
+  if (leaf == nullptr) return false;
+  const NodeView node(*leaf);
+  if (hint.index >= node.count()) return false;
+  const Bytes key = node.key(hint.index);
+  if (!is_inode_key(key)) return false;
+  const Inode& inode = found.inode;
+  if (!decode_inode(Ino{load_be64(key.data())}, node.value(hint.index), found.inode)) return false;
+  if (inode.parent != dir) return false;
+  if (raw(inode.cookie) - raw(hash_->first_cookie(name)) >= NameHash::kSlots) return false;
+  if (hash_->is_thinned() && !has_name(inode, name)) return false;
+  found.place = {leaf, hint.index};
+  if (node.cell(hint.index) != hint.cell) hints->note(hash, found.place.hint());
+  return true;
+}
+
+Result<ReadView::Object> ReadView::find_by_entry(Ino dir, std::string_view name, std::uint64_t hash,
+                                                 PageNo* beside) const {
+  LRUFS_TRY_ASSIGN(const DirEntry entry, lookup(dir, name, beside));
+  LRUFS_TRY_ASSIGN(const Object object, object_at(entry.ino, place_of(entry.ino)));
+  if (pages_.hints() != nullptr && object.inode.parent == dir && object.inode.cookie == entry.cookie)
+    pages_.hints()->note(hash, object.place.hint());
+  return object;
 }
 
 // Is that its first name?

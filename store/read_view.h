@@ -49,14 +49,15 @@ class ReadView {
   // kNotFound if there is no such inode; orphans are found.
   [[nodiscard]] Result<Inode> inode(Ino ino) const;
   // kNotFound if the directory has no such entry (or does not exist). Does not check that `dir` is a
-  // directory.
-  [[nodiscard]] Result<DirEntry> lookup(Ino dir, std::string_view name) const;
+  // directory. For a name that is not there, `beside` becomes the leaf where its entry would be, if that is
+  // known.
+  [[nodiscard]] Result<DirEntry> lookup(Ino dir, std::string_view name, PageNo* beside = nullptr) const;
   // The object of that name.
   struct Object {
     Inode inode;
     TreePlace place;  // of its record; near that lies its content
   };
-  [[nodiscard]] Result<Object> find(Ino dir, std::string_view name) const;
+  [[nodiscard]] Result<Object> find(Ino dir, std::string_view name, PageNo* beside = nullptr) const;
   [[nodiscard]] Result<Object> object(Ino ino) const;  // kNotFound
   // What the hint to find() is filed under.
   [[nodiscard]] std::uint64_t name_hint(Ino dir, std::string_view name) const {
@@ -103,6 +104,10 @@ class ReadView {
   [[nodiscard]] const NameHash& name_hash() const { return *hash_; }
 
  private:
+  static Result<Object> object_at(Ino ino, Result<std::optional<TreePlace>> place);
+  bool find_hinted(Ino dir, std::string_view name, std::uint64_t hash, Object& found) const;
+  [[nodiscard]] Result<Object> find_by_entry(Ino dir, std::string_view name, std::uint64_t hash,
+                                             PageNo* beside) const;
   [[nodiscard]] bool has_name(const Inode& inode, std::string_view name) const;
   [[nodiscard]] Result<std::optional<TreePlace>> place_of(Ino ino) const;
   [[nodiscard]] std::optional<Extent> first_extent(const Object& object) const;

@@ -76,7 +76,7 @@ bool ReaderTable::any() const {
 
 bool ReaderTable::exclude() {
   excluded_.store(true, std::memory_order_seq_cst);
-  constexpr int kSpins = 50;
+  constexpr int kSpins = 400;
   for (int spins = 0; any(); ++spins) {
     if (spins == kSpins) {
       admit();

@@ -41,13 +41,14 @@ class PathParts {
 // The object at the end of the path.
 Result<ReadView::Object> walk(const ReadView& view, PathParts parts) {
   if (parts.done()) return view.object(kRootIno);
-  Ino dir = kRootIno;
-  for (;;) {
-    LRUFS_TRY_ASSIGN(const ReadView::Object object, view.find(dir, parts.next()));
-    if (parts.done()) return object;
-    if (!object.inode.is_directory()) return fail(Code::kNotDirectory);
-    dir = object.inode.ino;
+  Result<ReadView::Object> found = view.find(kRootIno, parts.next());
+  while (found && !parts.done()) {
+    if (found->inode.is_directory())
+      found = view.find(found->inode.ino, parts.next());
+    else
+      found = fail(Code::kNotDirectory);
   }
+  return found;
 }
 
 // The directory that the last part of the path is in, and that part; kInvalid for the empty path.
@@ -61,7 +62,7 @@ Result<Parent> walk_to_parent(const ReadView& view, PathParts parts) {
   for (;;) {
     const std::string_view name = parts.next();
     if (parts.done()) return Parent{dir, name};
-    LRUFS_TRY_ASSIGN(const ReadView::Object object, view.find(dir.ino, name));
+    LRUFS_TRY_ASSIGN(const ReadView::Object& object, view.find(dir.ino, name));
     if (!object.inode.is_directory()) return fail(Code::kNotDirectory);
     dir = object.inode;
   }
@@ -228,7 +229,7 @@ std::uint64_t Store::max_file_size() const {
 Result<Inode> Store::resolve(std::string_view key) const {
   LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   const Snapshot state = snapshot(Snapshot::Kind::kTransient);
-  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view(), parts));
+  LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view(), parts));
   return object.inode;
 }
 
@@ -242,6 +243,7 @@ Status Store::put(std::string_view key, Bytes value) {
   Ino written = kNoIno;
   LRUFS_TRY(update([&](Transaction& txn) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
+    if (used != kNoIno) impl_->touches.prefetch(used);
     written = inode.ino;
     // What a value of the same form covers is replaced where it is; the rest goes first.
     const bool same_form = ((inode.flags & Inode::kPaged) != 0U) == (value.size() > kMaxInline);
@@ -258,10 +260,10 @@ Status Store::put(std::string_view key, Bytes value) {
 Result<std::string> Store::get(std::string_view key) {
   LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   const Snapshot::State state(*impl_, Snapshot::Kind::kTransient);
-  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view, parts));
+  LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view, parts));
   const Inode& inode = object.inode;
   if (inode.is_directory()) return fail(Code::kIsDirectory);
-  touch(inode.ino);
+  impl_->touches.prefetch(inode.ino);
   std::vector<Segment> segments;
   LRUFS_TRY(state.view.map_content(object, 0, inode.size, segments));
   std::string value;
@@ -276,6 +278,7 @@ Result<std::string> Store::get(std::string_view key) {
     if (segment.data != nullptr && impl_->pager->lost_bytes(segment.data, segment.length))
       return unreadable(kNoPage);
   }
+  touch(inode.ino);
   impl_->bytes_read_.fetch_add(value.size(), std::memory_order_relaxed);
   return value;
 }
@@ -283,7 +286,7 @@ Result<std::string> Store::get(std::string_view key) {
 Result<std::uint64_t> Store::read(std::string_view key, std::uint64_t offset, MutableBytes out) {
   LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   const Snapshot::State state(*impl_, Snapshot::Kind::kTransient);
-  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view, parts));
+  LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view, parts));
   const Inode& inode = object.inode;
   if (inode.is_directory()) return fail(Code::kIsDirectory);
   touch(inode.ino);
@@ -319,7 +322,7 @@ Status Store::erase(std::string_view key) {
       [&](Transaction& txn) -> Status {
         LRUFS_TRY_ASSIGN(const Parent parent, walk_to_parent(txn.view(), parts));
         Inode dir = parent.dir;
-        LRUFS_TRY_ASSIGN(const ReadView::Object object, txn.view().find(dir.ino, parent.name));
+        LRUFS_TRY_ASSIGN(const ReadView::Object& object, txn.view().find(dir.ino, parent.name));
         Inode child = object.inode;
         if (child.is_directory() && child.entries > 0) return fail(Code::kNotEmpty);
         LRUFS_TRY(txn.unlink(dir, parent.name, child));
@@ -340,7 +343,7 @@ Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_
                                               std::size_t limit) const {
   LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(dir));
   const Snapshot state = snapshot(Snapshot::Kind::kTransient);
-  LRUFS_TRY_ASSIGN(const ReadView::Object object, walk(state.view(), parts));
+  LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view(), parts));
   const Inode& inode = object.inode;
   if (!inode.is_directory()) return fail(Code::kNotDirectory);
   std::vector<std::string> names;

@@ -42,6 +42,8 @@ struct Transaction::State final : public PageWriter {
   Result<LeafHints::Hint> put(const Key& key, Bytes value);
   Result<bool> erase(const Key& key);
   [[nodiscard]] PageNo guess(const Key& key) const;
+  Status link_at(Inode& dir, std::string_view name, Inode& child, Cookie cookie, PageNo leaf);
+  [[nodiscard]] PageNo leaf_without(const Key& entry) const;
 
   // Content pages.
   Result<PageRun> take_run(std::uint64_t want, PageNo hint);
@@ -90,8 +92,11 @@ struct Transaction::State final : public PageWriter {
   std::vector<Ino> destroyed;
   Ino near = kNoIno;  // the object that was looked up or put last, and its leaf
   PageNo near_leaf = kNoPage;
-  Ino linked = kNoIno;  // last, under the name of this hash
-  std::uint64_t linked_hash = 0;
+  LeafHints::Hint
+      found_at;        // where `near`'s own record was when it was looked up by its name: hints lead there
+  Ino named = kNoIno;  // the object that was looked up or linked last, under the name of this hash
+  std::uint64_t named_hash = 0;
+  PageNo beside = kNoPage;  // where the entry would be of the name that was looked up last and is not there
   const std::uint64_t losses;  // of the map's guard, when it began
 };
 

@@ -86,6 +86,7 @@ Page* Transaction::State::edit_in_place(const Page& page) {
 Result<LeafHints::Hint> Transaction::State::put(const Key& key, Bytes value) {
   LRUFS_TRY_ASSIGN(const LeafHints::Hint place, tree_put(*this, roots.names, key, value, guess(key)));
   if (place.page != kNoPage && key.kind() != Kind::kEntry) {
+    if (key.owner() != near || place.page != near_leaf) found_at = {};
     near = key.owner();
     near_leaf = place.page;
   }
@@ -155,7 +156,8 @@ Result<std::unique_ptr<Transaction::State>> StoreImpl::begin(Store::Purpose purp
     const MutexLock lock(failure_mutex_);
     return fail(Code::kReadOnly, failure_);
   }
-  return std::make_unique<Transaction::State>(*this, purpose, in_place && !readers.any() && have_images());
+  return std::make_unique<Transaction::State>(
+      *this, purpose, in_place && raw(readers.oldest()) >= raw(current_.txn) && have_images());
 }
 
 StoreImpl::PageSums StoreImpl::sums_after(const Transaction::State& txn) const {

@@ -5,10 +5,7 @@
 
 namespace lrufs::store {
 
-std::size_t TouchBatch::Shard::home_of(Ino ino) const {
-  // Fibonacci hashing (Knuth, 6.4): the product's upper bits.
-  return (raw(ino) * 0x9E3779B97F4A7C15ULL >> 32U) & (slots.size() - 1);
-}
+std::size_t TouchBatch::Shard::home_of(Ino ino) const { return hash(ino) & (slots.size() - 1); }
 
 std::size_t TouchBatch::Shard::slot_of(Ino ino) const {
   std::size_t slot = home_of(ino);
@@ -20,6 +17,8 @@ void TouchBatch::Shard::grow() {
   constexpr std::size_t kFirst = 64;
   const std::vector<Touch> old = std::exchange(slots, {});
   slots.resize(std::max(old.size() * 2, kFirst));
+  mask.store(slots.size() - 1, std::memory_order_relaxed);
+  table.store(slots.data(), std::memory_order_relaxed);
   for (const Touch& touch : old) {
     if (touch.ino != kNoIno) slots[slot_of(touch.ino)] = touch;
   }
@@ -39,15 +38,15 @@ TouchBatch::Touch& TouchBatch::Shard::entry(Ino ino) {
 }
 
 void TouchBatch::Shard::erase(std::size_t slot) {
-  const std::size_t mask = slots.size() - 1;
+  const std::size_t last = slots.size() - 1;
   --count;
   for (std::size_t next = slot;;) {
     slots[slot].ino = kNoIno;
     do {
-      next = (next + 1) & mask;
+      next = (next + 1) & last;
       if (slots[next].ino == kNoIno) return;
       // It may move to the gap unless its home lies behind that.
-    } while (((next - home_of(slots[next].ino)) & mask) < ((next - slot) & mask));
+    } while (((next - home_of(slots[next].ino)) & last) < ((next - slot) & last));
     slots[slot] = slots[next];
     slot = next;
   }

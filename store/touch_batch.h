@@ -39,6 +39,13 @@ class TouchBatch {
   explicit TouchBatch(std::atomic<std::uint64_t>& next_seq) : next_seq_(next_seq) {}
 
   void touch(Ino ino);
+  // It will be touched soon.
+  void prefetch(Ino ino) const {
+    const Shard& shard = shard_of(ino);
+    const Touch* const table = shard.table.load(std::memory_order_relaxed);
+    if (table != nullptr)
+      __builtin_prefetch(table + (hash(ino) & shard.mask.load(std::memory_order_relaxed)), 1);
+  }
   [[nodiscard]] std::optional<TouchSeq> find(Ino ino) const;
   // All of one shard, by inode.
   [[nodiscard]] std::vector<Touch> shard(std::size_t index) const;
@@ -55,6 +62,9 @@ class TouchBatch {
     mutable Mutex mutex;
     std::vector<Touch> slots GUARDED_BY(mutex);  // a power of two; kNoIno: empty
     std::size_t count GUARDED_BY(mutex) = 0;
+    // Of `slots`, for prefetch() only: the two need not fit each other.
+    std::atomic<const Touch*> table{nullptr};
+    std::atomic<std::size_t> mask{0};
 
     // Where the inode is, or would be; slots must not be empty.
     [[nodiscard]] std::size_t slot_of(Ino ino) const REQUIRES(mutex);
@@ -64,6 +74,8 @@ class TouchBatch {
     void erase(std::size_t slot) REQUIRES(mutex);
     void grow() REQUIRES(mutex);
   };
+  // Fibonacci hashing (Knuth, 6.4): the product's upper bits.
+  static std::size_t hash(Ino ino) { return raw(ino) * 0x9E3779B97F4A7C15ULL >> 32U; }
   static constexpr std::uint64_t kBlock = 64;  // inodes in a row that share a shard
   Shard& shard_of(Ino ino) { return shards_[raw(ino) / kBlock % kShards]; }
   [[nodiscard]] const Shard& shard_of(Ino ino) const { return shards_[raw(ino) / kBlock % kShards]; }

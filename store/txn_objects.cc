@@ -22,9 +22,12 @@ std::uint8_t entry_type(const Inode& inode) { return static_cast<std::uint8_t>((
 }  // namespace
 
 Result<Inode> Transaction::find(Ino dir, std::string_view name) {
-  LRUFS_TRY_ASSIGN(const ReadView::Object object, state_->view.find(dir, name));
-  state_->near = object.inode.ino;
-  state_->near_leaf = PageNo{object.place.leaf->header.page_no};
+  State& s = *state_;
+  LRUFS_TRY_ASSIGN(const ReadView::Object& object, s.view.find(dir, name, &s.beside));
+  s.found_at = object.place.hint();
+  s.near = s.named = object.inode.ino;
+  s.near_leaf = s.found_at.page;
+  s.named_hash = s.view.name_hint(dir, name);
   return object.inode;
 }
 
@@ -50,11 +53,13 @@ Result<Inode> Transaction::create(const Inode& prototype) {
 Status Transaction::put_inode(const Inode& inode) {
   std::array<std::byte, kMaxInodeBytes> buffer;
   const std::size_t length = encode_inode(inode, buffer);
-  LRUFS_TRY_ASSIGN(const LeafHints::Hint place, state_->put(Key::inode(inode.ino), {buffer.data(), length}));
-  if (place.page == kNoPage) return {};
-  LeafHints& hints = state_->store->pager->hints();
+  State& s = *state_;
+  const LeafHints::Hint before = inode.ino == s.near ? s.found_at : LeafHints::Hint{};
+  LRUFS_TRY_ASSIGN(const LeafHints::Hint place, s.put(Key::inode(inode.ino), {buffer.data(), length}));
+  if (place.page == kNoPage || (place.page == before.page && place.index == before.index)) return {};
+  LeafHints& hints = s.store->pager->hints();
   hints.note(LeafHints::hash(inode.ino, 0), place);
-  if (inode.ino == state_->linked) hints.note(state_->linked_hash, place);
+  if (inode.ino == s.named) hints.note(s.named_hash, place);
   return {};
 }
 
@@ -64,6 +69,8 @@ Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
   if (child.nlink >= kMaxLinks) return fail(Code::kTooManyLinks);
   if (child.is_directory() && dir.nlink >= kMaxLinks) return fail(Code::kTooManyLinks);
   const Cookie first = s.view.name_hash().first_cookie(name);
+  if (const PageNo leaf = s.leaf_without(Key::entry(dir.ino, first)); leaf != kNoPage)
+    return s.link_at(dir, name, child, first, leaf);
   std::uint64_t slot = 0;
   bool found_slot = false;
   Cursor cursor(s.pages(), s.roots.names);
@@ -84,14 +91,37 @@ Status Transaction::link(Inode& dir, std::string_view name, Inode& child) {
   if (slot >= NameHash::kSlots)
     return fail(Code::kTooManyLinks, "too many names with one hash in a directory");
   const Cookie cookie{raw(first) + slot};
-  const PageNo leaf = cursor.valid() ? cursor.place().page : kNoPage;
+  return s.link_at(dir, name, child, cookie, cursor.valid() ? cursor.place().page : kNoPage);
+}
+
+// The leaf where the entry belongs, if that is known and it shows that no name has the hash yet.
+PageNo Transaction::State::leaf_without(const Key& entry) const {
+  const Page* leaf = beside == kNoPage ? nullptr : pages().leaf(beside);
+  if (leaf == nullptr) return kNoPage;
+  const NodeView node(*leaf);
+  bool found = false;
+  const std::uint16_t index = node.lower_bound(entry, found);
+  if (found || index == 0 || index == node.count()) return kNoPage;
+  const Bytes next = node.key(index);
+  if (node.key(0).size() == kRecencyKey || next.size() == kRecencyKey) return kNoPage;
+  const bool same_directory =
+      next.size() == entry.bytes().size() && is_record_of(next, entry.owner(), Kind::kEntry);
+  const std::uint64_t cookie = load_be64(entry.bytes().data() + kKeyPrefix);
+  if (same_directory && load_be64(next.data() + kKeyPrefix) < cookie + NameHash::kSlots) return kNoPage;
+  return beside;
+}
+
+// `leaf`: perhaps the one where the entry belongs.
+Status Transaction::State::link_at(Inode& dir, std::string_view name, Inode& child, Cookie cookie,
+                                   PageNo leaf) {
+  State& s = *this;
   LRUFS_TRY(tree_put(s, s.roots.names, Key::entry(dir.ino, cookie),
                      Value::entry(child.ino, entry_type(child), name), leaf));
   if (child.parent == kNoIno) {
     child.parent = dir.ino;
     child.cookie = cookie;
-    s.linked = child.ino;
-    s.linked_hash = s.view.name_hint(dir.ino, name);
+    s.named = child.ino;
+    s.named_hash = s.view.name_hint(dir.ino, name);
   } else {
     LRUFS_TRY(s.put(Key::link(child.ino, dir.ino, cookie), {}));
   }
