@@ -297,7 +297,12 @@ Verb add_mount(CLI::App& program) {
   app->add_option("-o", arguments->options,
                   "Options of mount(8) and fuse(8), such as allow_other, ro,\n"
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
-                  "max_files=, log=, log_level=, from_checkpoint, force")
+                  "max_files=, log=, log_level=, from_checkpoint, force, and:\n"
+                  "noxattr: no xattrs; saves a request for each new file\n"
+                  "threads=N: threads that serve requests (default: 4)\n"
+                  "placement=auto|spread|alone|close: which of them answers,\n"
+                  "  and where (auto finds out)\n"
+                  "io_uring: requests by io_uring (libfuse 3.18)")
       ->type_name("OPT[,OPT...]")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

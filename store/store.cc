@@ -258,6 +258,12 @@ Status Store::put(std::string_view key, Bytes value) {
 }
 
 Result<std::string> Store::get(std::string_view key) {
+  Result<std::string> value;
+  if (Status found = get(key, *value); !found) value = tl::unexpected(std::move(found).error());
+  return value;
+}
+
+Status Store::get(std::string_view key, std::string& value) {
   LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   const Snapshot::State state(*impl_, Snapshot::Kind::kTransient);
   LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view, parts));
@@ -266,7 +272,7 @@ Result<std::string> Store::get(std::string_view key) {
   impl_->touches.prefetch(inode.ino);
   std::vector<Segment> segments;
   LRUFS_TRY(state.view.map_content(object, 0, inode.size, segments));
-  std::string value;
+  value.clear();
   value.reserve(inode.size);
   for (const Segment& segment : segments) {
     if (segment.data == nullptr)
@@ -280,7 +286,7 @@ Result<std::string> Store::get(std::string_view key) {
   }
   touch(inode.ino);
   impl_->bytes_read_.fetch_add(value.size(), std::memory_order_relaxed);
-  return value;
+  return {};
 }
 
 Result<std::uint64_t> Store::read(std::string_view key, std::uint64_t offset, MutableBytes out) {

@@ -182,7 +182,9 @@ class Store {
   // components of 1 … 255 bytes, no "." or "..", no symlinks followed.
   Status put(std::string_view key, Bytes value);                // whole value, atomically; parents are made
   [[nodiscard]] Result<std::string> get(std::string_view key);  // counts as a use
-  Status erase(std::string_view key);                           // a file, or an empty directory
+  // The same into a string whose memory is used again; it means nothing after a failure.
+  Status get(std::string_view key, std::string& value);
+  Status erase(std::string_view key);  // a file, or an empty directory
   [[nodiscard]] Result<std::uint64_t> read(std::string_view key, std::uint64_t offset, MutableBytes out);
   Status write(std::string_view key, std::uint64_t offset, Bytes data);  // makes the file if it is absent
   [[nodiscard]] Result<Inode> resolve(std::string_view key) const;

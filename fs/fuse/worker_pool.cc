@@ -1,26 +1,22 @@
 #include "fs/fuse/worker_pool.h"
 
-#include <linux/fuse.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "fs/fuse/fuse_api.h"
+#include "fs/fuse/request_cost.h"
 #include "fs/fuse/thread_core.h"
 #include "fs/fuse/tmpfile_request.h"
+#include "fs/fuse/worker.h"
 #include "store/types.h"
 
 namespace lrufs::fs::fuse {
@@ -33,31 +29,16 @@ using store::MutexLock;
 using store::Status;
 
 constexpr std::size_t kPage = store::kPageSize;
-// A WRITE's data begins here; placed at the end of a page, so that the data itself is aligned.
-constexpr std::size_t kWriteHeader = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 constexpr std::chrono::milliseconds kWakeAgain{2};
 
 // Ends a read(2) early. It does nothing; what counts is that it is handled, without SA_RESTART.
 int wake_signal() { return SIGRTMIN; }
 void on_wake(int) {}
 
-// The watch: how often it looks, and after how many looks without progress it acts.
-constexpr int kLookMilliseconds = 1;
-constexpr int kLooksUntilMoved = 2;
-constexpr int kLooksUntilGivenUp = 4;
-constexpr int kLooksUntilAsleep = 5;
 // Requests after which the lone thread, while it is close, asks where its client is. Asking costs a fourth of
 // a round trip.
 constexpr unsigned kRequestsBetweenLooks = 64;
 constexpr unsigned kRequestsBetweenClients = 8;
-// What a request may bring along, or ask for, to be answered by the lone thread.
-constexpr std::uint32_t kShortBytes = 64U << 10U;
-
-constexpr int kNowhere = -1;
-
-// Worker::reading. A signal is only sent to a thread in, or on its way to, read(2); one that came too late is
-// taken before anything else is done (read_one()), for other system calls must not be interrupted.
-enum Reading : int { kNotReading, kReading, kBeingKicked, kKicked };
 
 thread_local WorkerPool* current_pool = nullptr;  // of a worker's thread
 thread_local bool is_lone_thread = false;
@@ -75,76 +56,7 @@ void raise_event(int fd) {
   [[maybe_unused]] const ssize_t n = ::write(fd, &one, sizeof one);
 }
 
-template <typename T>
-T at(const std::byte* from) {
-  T value{};
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-enum class Work : std::uint8_t {
-  kShort,
-  kMuch,  // moves or lists much: a millisecond of a core
-  kWait,  // waits for the disk, or does what has no bound
-};
-
-Work work_of(const std::byte* request, std::size_t bytes) {
-  if (bytes < sizeof(fuse_in_header)) return Work::kShort;
-  if (bytes > kShortBytes) return Work::kMuch;
-  switch (at<fuse_in_header>(request).opcode) {
-    case FUSE_FSYNC:
-    case FUSE_FSYNCDIR:
-    case FUSE_SYNCFS:
-    case FUSE_FALLOCATE:
-    case FUSE_COPY_FILE_RANGE:
-      return Work::kWait;
-    case FUSE_READDIR:
-    case FUSE_READDIRPLUS:
-      return Work::kMuch;
-    case FUSE_READ:
-      return bytes >= sizeof(fuse_in_header) + sizeof(fuse_read_in) &&
-                     at<fuse_read_in>(request + sizeof(fuse_in_header)).size > kShortBytes
-                 ? Work::kMuch
-                 : Work::kShort;
-    default:
-      return Work::kShort;
-  }
-}
-
-std::uint32_t client_of(const std::byte* request, std::size_t bytes) {
-  return bytes < sizeof(fuse_in_header) ? 0 : at<fuse_in_header>(request).pid;
-}
-
 }  // namespace
-
-struct WorkerPool::Worker {
-  Worker(std::size_t bytes, bool lone) : map_bytes(bytes), is_lone(lone) {
-    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory != MAP_FAILED) map = static_cast<std::byte*>(memory);
-  }
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
-  ~Worker() {
-    if (map != nullptr) ::munmap(map, map_bytes);
-  }
-  [[nodiscard]] std::byte* buffer() const { return map + (kPage - kWriteHeader); }
-
-  std::byte* map = nullptr;
-  const std::size_t map_bytes;
-  const bool is_lone;
-  std::atomic<int> reading{kNotReading};
-  std::atomic<std::uint32_t> rest_ended{0};
-  std::size_t job = 0;  // bytes of a request that was put into `map` while it rested
-  std::thread thread;
-
-  // Of the lone thread.
-  std::atomic<pid_t> id{0};
-  std::atomic<std::uint64_t> served{0};
-  std::atomic<bool> serving{false};
-  std::atomic<int> core{kNowhere};  // it is pinned to
-  std::uint32_t client = 0;
-  unsigned since_look = 0;
-};
 
 WorkerPool::WorkerPool(fuse_session* session, std::size_t max_write, Placement::Wish wish)
     : session_(session),
@@ -281,82 +193,6 @@ bool WorkerPool::worker_waits(bool begins) {
   return workers_.size() < kMaxWorkers && add_worker().has_value();
 }
 
-// --- the watch ---------------------------------------------------------------------------------------------
-
-// Looks whether requests get on, as long as there are any; then sleeps until the next one.
-void WorkerPool::watch() {
-  std::uint64_t seen = 0;
-  int stalled = 0;
-  int quiet = 0;
-  while (!stop_) {
-    std::array<pollfd, 2> fds{
-        {{.fd = watch_fd_, .events = POLLIN, .revents = 0}, {.fd = fd_, .events = POLLIN, .revents = 0}}};
-    // A request wakes who polls and one who reads: asleep, both come; awake, only the timer wakes us.
-    const bool asleep = quiet >= kLooksUntilAsleep;
-    ::poll(fds.data(), asleep ? 2 : 1, asleep ? -1 : kLookMilliseconds);
-    if (stop_ || (fds[1].revents & POLLERR) != 0) return;  // POLLERR: the connection has ended
-    if (asleep) quiet = 0;
-    if (fds[0].revents != 0) {
-      std::uint64_t events = 0;
-      [[maybe_unused]] const ssize_t n = ::read(watch_fd_, &events, sizeof events);
-    }
-    const bool pending = request_pending();
-    const bool alone = alone_;
-    const bool serving = alone && lone_->serving;
-    const std::uint64_t served = alone ? lone_->served.load() : served_.load();
-    if (served != seen || (!pending && !serving)) {
-      stalled = 0;
-      quiet = served != seen ? 0 : quiet + 1;
-      seen = served;
-      continue;
-    }
-    ++stalled;
-    if (alone) {
-      help_lone_thread(pending, stalled);
-    } else if (stalled >= kLooksUntilGivenUp) {
-      // All workers are in requests, and none ends: they wait for a lock that somebody has who waits for the
-      // disk, say.
-      stalled = 0;
-      const MutexLock lock(mutex_);
-      if (!alone_ && !stop_ && !a_worker_reads() && workers_.size() < kMaxWorkers) (void)add_worker();
-    }
-  }
-}
-
-// One that does will take the next request, as soon as it has a core.
-bool WorkerPool::a_worker_reads() const {
-  return std::any_of(workers_.begin(), workers_.end(),
-                     [](const auto& worker) { return worker->reading != kNotReading; });
-}
-
-bool WorkerPool::request_pending() const {
-  pollfd fd{.fd = fd_, .events = POLLIN, .revents = 0};
-  return ::poll(&fd, 1, 0) == 1 && (fd.revents & POLLIN) != 0;
-}
-
-void WorkerPool::help_lone_thread(bool pending, int stalled) {
-  const bool close = close_;
-  if (!close && lone_->reading != kNotReading) return;  // it waits for a core, as the workers would
-  if ((pending || close) && stalled >= (close && pending ? kLooksUntilMoved : kLooksUntilGivenUp)) {
-    // For alone not sooner: on a busy machine all threads wait for a core at times.
-    if (close) free_lone_thread();
-    const MutexLock lock(mutex_);
-    give_up();
-  } else if (close && stalled >= kLooksUntilMoved) {
-    // Nobody waits for it but whoever wants its locks: its client has an answer, and computes. Elsewhere it
-    // can finish.
-    const int core = lone_->core.exchange(kNowhere);
-    if (core != kNowhere) move_off(lone_->id, core);
-    if (!close_) unpin(lone_->id);
-  }
-}
-
-// Without a lock: it may have the one that we would wait for.
-void WorkerPool::free_lone_thread() {
-  give_way(lone_->id, false);
-  unpin(lone_->id);
-}
-
 // --- a thread's work ---------------------------------------------------------------------------------------
 
 void WorkerPool::process(Worker& worker, std::size_t bytes) {
@@ -390,8 +226,8 @@ void WorkerPool::serve_alone(std::size_t bytes) {
   note_request(client);
   // As long as nobody waits, it does what is much itself: a worker would have to be woken. But not while it
   // gives way to others.
-  const Work work = work_of(one.buffer(), bytes);
-  if (work == Work::kWait || (work == Work::kMuch && (close_ || request_pending()))) {
+  const RequestCost cost = cost_of(one.buffer(), bytes);
+  if (cost == RequestCost::kWait || (cost == RequestCost::kMuch && (close_ || request_pending()))) {
     if (!hand_over(bytes)) {
       {
         const MutexLock lock(mutex_);

@@ -28,9 +28,9 @@ class Lrufs final : public Peer {
   }
 
   bool get(unsigned /*thread*/, std::string_view key, std::string& value) override {
-    auto found = store_->get(key);
+    const store::Status found = store_->get(key, value);
     if (!found && found.error().code == store::Code::kNotFound) return false;
-    value = std::move(*checked(std::move(found)));
+    checked(found);
     return true;
   }
 

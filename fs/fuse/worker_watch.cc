@@ -1,0 +1,98 @@
+// WorkerPool's watch: while there are requests, it looks whether they get on.
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "fs/fuse/thread_core.h"
+#include "fs/fuse/worker.h"
+
+namespace lrufs::fs::fuse {
+namespace {
+
+using store::MutexLock;
+
+// How often it looks, and after how many looks without progress it acts.
+constexpr int kLookMilliseconds = 1;
+constexpr int kLooksUntilMoved = 2;
+constexpr int kLooksUntilGivenUp = 4;
+constexpr int kLooksUntilAsleep = 5;
+
+}  // namespace
+
+// Looks whether requests get on, as long as there are any; then sleeps until the next one.
+void WorkerPool::watch() {
+  std::uint64_t seen = 0;
+  int stalled = 0;
+  int quiet = 0;
+  while (!stop_) {
+    std::array<pollfd, 2> fds{
+        {{.fd = watch_fd_, .events = POLLIN, .revents = 0}, {.fd = fd_, .events = POLLIN, .revents = 0}}};
+    // A request wakes who polls and one who reads: asleep, both come; awake, only the timer wakes us.
+    const bool asleep = quiet >= kLooksUntilAsleep;
+    ::poll(fds.data(), asleep ? 2 : 1, asleep ? -1 : kLookMilliseconds);
+    if (stop_ || (fds[1].revents & POLLERR) != 0) return;  // POLLERR: the connection has ended
+    if (asleep) quiet = 0;
+    if (fds[0].revents != 0) {
+      std::uint64_t events = 0;
+      [[maybe_unused]] const ssize_t n = ::read(watch_fd_, &events, sizeof events);
+    }
+    const bool pending = request_pending();
+    const bool alone = alone_;
+    const bool serving = alone && lone_->serving;
+    const std::uint64_t served = alone ? lone_->served.load() : served_.load();
+    if (served != seen || (!pending && !serving)) {
+      stalled = 0;
+      quiet = served != seen ? 0 : quiet + 1;
+      seen = served;
+      continue;
+    }
+    ++stalled;
+    if (alone) {
+      help_lone_thread(pending, stalled);
+    } else if (stalled >= kLooksUntilGivenUp) {
+      // All workers are in requests, and none ends: they wait for a lock that somebody has who waits for the
+      // disk, say.
+      stalled = 0;
+      const MutexLock lock(mutex_);
+      if (!alone_ && !stop_ && !a_worker_reads() && workers_.size() < kMaxWorkers) (void)add_worker();
+    }
+  }
+}
+
+// One that does will take the next request, as soon as it has a core.
+bool WorkerPool::a_worker_reads() const {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->reading != kNotReading; });
+}
+
+bool WorkerPool::request_pending() const {
+  pollfd fd{.fd = fd_, .events = POLLIN, .revents = 0};
+  return ::poll(&fd, 1, 0) == 1 && (fd.revents & POLLIN) != 0;
+}
+
+void WorkerPool::help_lone_thread(bool pending, int stalled) {
+  const bool close = close_;
+  if (!close && lone_->reading != kNotReading) return;  // it waits for a core, as the workers would
+  if ((pending || close) && stalled >= (close && pending ? kLooksUntilMoved : kLooksUntilGivenUp)) {
+    // For alone not sooner: on a busy machine all threads wait for a core at times.
+    if (close) free_lone_thread();
+    const MutexLock lock(mutex_);
+    give_up();
+  } else if (close && stalled >= kLooksUntilMoved) {
+    // Nobody waits for it but whoever wants its locks: its client has an answer, and computes. Elsewhere it
+    // can finish.
+    const int core = lone_->core.exchange(kNowhere);
+    if (core != kNowhere) move_off(lone_->id, core);
+    if (!close_) unpin(lone_->id);
+  }
+}
+
+// Without a lock: it may have the one that we would wait for.
+void WorkerPool::free_lone_thread() {
+  give_way(lone_->id, false);
+  unpin(lone_->id);
+}
+
+}  // namespace lrufs::fs::fuse
