@@ -37,7 +37,8 @@ class ReaderTable {
 
   void publish(TxnId txn, const Roots& roots);
   // True: nobody reads, and nobody will begin to before admit(). False: a reader is at work, and has not
-  // ended within a microsecond or two.
+  // ended within some ten microseconds. One that looks something up takes one or two; so the wait is for
+  // those that lost their core, and it is bounded for those that stay.
   [[nodiscard]] bool exclude();
   void admit() { excluded_.store(false, std::memory_order_seq_cst); }
   [[nodiscard]] bool any() const;

@@ -156,6 +156,7 @@ Result<std::unique_ptr<Transaction::State>> StoreImpl::begin(Store::Purpose purp
     const MutexLock lock(failure_mutex_);
     return fail(Code::kReadOnly, failure_);
   }
+  // A reader that was there before the last publish may well stay; others are waited for (exclude()).
   return std::make_unique<Transaction::State>(
       *this, purpose, in_place && raw(readers.oldest()) >= raw(current_.txn) && have_images());
 }

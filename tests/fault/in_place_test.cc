@@ -560,5 +560,25 @@ TEST_F(InPlaceTest, AReaderThatComesDuringATransactionIsSpared) {
   snapshot.reset();
 }
 
+// One that has ended before the publish does not: beside a thread that reads all the time somebody always is
+// there when a transaction begins.
+TEST_F(InPlaceTest, AReaderThatEndsDuringATransactionStopsNobody) {
+  for (int i = 0; i < 10; ++i) {
+    std::optional<Snapshot> snapshot(store().snapshot(Snapshot::Kind::kTransient));
+    int runs = 0;
+    ok(store().update([&](Transaction& txn) -> Status {
+      ++runs;
+      LRUFS_TRY_ASSIGN(const auto dir, txn.view().lookup(store::kRootIno, "d1"));
+      LRUFS_TRY_ASSIGN(store::Inode inode, txn.find(dir.ino, "f4"));
+      LRUFS_TRY(txn.write(inode, 0, store::as_bytes(patterned(20, 700))));
+      LRUFS_TRY(txn.put_inode(inode));
+      snapshot.reset();
+      return {};
+    }));
+    EXPECT_EQ(runs, 1);
+    EXPECT_FALSE(Image(path()).images().empty());
+  }
+}
+
 }  // namespace
 }  // namespace lrufs::test
