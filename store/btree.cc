@@ -346,7 +346,7 @@ std::optional<TreePlace> tree_find_hinted(const PageSource& pages, Bytes key, st
 }
 
 Result<std::optional<TreePlace>> tree_find(const PageSource& pages, const TreeRoot& root, Bytes key,
-                                           std::uint64_t hash) {
+                                           std::uint64_t hash, LeaveHint leave) {
   if (const auto place = tree_find_hinted(pages, key, hash)) return place;
   LeafHints* const hints = pages.hints();
   if (root.page == kNoPage) return std::nullopt;
@@ -355,7 +355,8 @@ Result<std::optional<TreePlace>> tree_find(const PageSource& pages, const TreeRo
   LRUFS_TRY(find_path(pages, root, key, path, found));
   if (!found) return std::nullopt;
   const Step& leaf = path.leaf();
-  if (hints != nullptr) hints->note(hash, TreePlace{leaf.page, leaf.index}.hint());
+  if (hints != nullptr && leave == LeaveHint::kYes)
+    hints->note(hash, TreePlace{leaf.page, leaf.index}.hint());
   return TreePlace{leaf.page, leaf.index};
 }
 

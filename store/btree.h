@@ -87,9 +87,10 @@ struct TreePlace {
 };
 // The same by the hint under `hash` alone; nullopt: perhaps it is somewhere else.
 std::optional<TreePlace> tree_find_hinted(const PageSource& pages, Bytes key, std::uint64_t hash);
-// nullopt: the tree has no such key. Follows the hint under `hash`, and leaves one.
+// nullopt: the tree has no such key. Follows the hint under `hash`, and leaves one if it had to search.
+enum class LeaveHint : bool { kNo, kYes };
 Result<std::optional<TreePlace>> tree_find(const PageSource& pages, const TreeRoot& root, Bytes key,
-                                           std::uint64_t hash);
+                                           std::uint64_t hash, LeaveHint leave = LeaveHint::kYes);
 
 // Inserts or replaces. kNoSpace leaves the tree half changed: abort the transaction. `key` and `value` must
 // not point into the tree's own pages. `guess`: a leaf that may be the one. Returns where the record is, or

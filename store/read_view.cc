@@ -91,7 +91,12 @@ Result<std::optional<Bytes>> ReadView::inline_content(Ino ino, const TreePlace& 
   return tree_get(pages_, roots_->names, Key::content(ino));
 }
 
-Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name, PageNo* beside) const {
+Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name) const {
+  return lookup(dir, name, pages_.hints(), nullptr);
+}
+
+// `hints`: where to leave one; null: nowhere.
+Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name, LeafHints* hints, PageNo* beside) const {
   return found_whole(pager(), [&]() -> Result<DirEntry> {
     if (name.size() > kMaxName) return fail(Code::kNameTooLong);
     const Cookie first = hash_->first_cookie(name);
@@ -109,7 +114,7 @@ Result<DirEntry> ReadView::lookup(Ino dir, std::string_view name, PageNo* beside
       if (raw(cookie) >= raw(first) + NameHash::kSlots) break;
       LRUFS_TRY_ASSIGN(const DirEntry entry, decode_entry(cookie, cursor.value()));
       if (entry.name == name) {
-        if (cookie == first && pages_.hints() != nullptr) pages_.hints()->note(hash, cursor.place());
+        if (cookie == first && hints != nullptr) hints->note(hash, cursor.place());
         return entry;
       }
       LRUFS_TRY(cursor.next());
@@ -159,8 +164,11 @@ bool ReadView::find_hinted(Ino dir, std::string_view name, std::uint64_t hash, O
 
 Result<ReadView::Object> ReadView::find_by_entry(Ino dir, std::string_view name, std::uint64_t hash,
                                                  PageNo* beside) const {
-  LRUFS_TRY_ASSIGN(const DirEntry entry, lookup(dir, name, beside));
-  LRUFS_TRY_ASSIGN(const Object object, object_at(entry.ino, place_of(entry.ino)));
+  // The hint to the name is enough: in a table too small for all, two more would push out two other names'.
+  LRUFS_TRY_ASSIGN(const DirEntry entry, lookup(dir, name, nullptr, beside));
+  LRUFS_TRY_ASSIGN(const Object object,
+                   object_at(entry.ino, tree_find(pages_, roots_->names, Key::inode(entry.ino),
+                                                  LeafHints::hash(entry.ino, 0), LeaveHint::kNo)));
   if (pages_.hints() != nullptr && object.inode.parent == dir && object.inode.cookie == entry.cookie)
     pages_.hints()->note(hash, object.place.hint());
   return object;

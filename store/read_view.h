@@ -49,14 +49,14 @@ class ReadView {
   // kNotFound if there is no such inode; orphans are found.
   [[nodiscard]] Result<Inode> inode(Ino ino) const;
   // kNotFound if the directory has no such entry (or does not exist). Does not check that `dir` is a
-  // directory. For a name that is not there, `beside` becomes the leaf where its entry would be, if that is
-  // known.
-  [[nodiscard]] Result<DirEntry> lookup(Ino dir, std::string_view name, PageNo* beside = nullptr) const;
-  // The object of that name.
+  // directory.
+  [[nodiscard]] Result<DirEntry> lookup(Ino dir, std::string_view name) const;
   struct Object {
     Inode inode;
     TreePlace place;  // of its record; near that lies its content
   };
+  // The object of that name. If there is none, `beside` becomes the leaf where its entry would be, if that is
+  // known.
   [[nodiscard]] Result<Object> find(Ino dir, std::string_view name, PageNo* beside = nullptr) const;
   [[nodiscard]] Result<Object> object(Ino ino) const;  // kNotFound
   // What the hint to find() is filed under.
@@ -104,6 +104,8 @@ class ReadView {
   [[nodiscard]] const NameHash& name_hash() const { return *hash_; }
 
  private:
+  [[nodiscard]] Result<DirEntry> lookup(Ino dir, std::string_view name, LeafHints* hints,
+                                        PageNo* beside) const;
   static Result<Object> object_at(Ino ino, Result<std::optional<TreePlace>> place);
   bool find_hinted(Ino dir, std::string_view name, std::uint64_t hash, Object& found) const;
   [[nodiscard]] Result<Object> find_by_entry(Ino dir, std::string_view name, std::uint64_t hash,

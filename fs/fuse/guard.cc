@@ -23,15 +23,14 @@ namespace {
 constexpr int kParentDied = SIGUSR1;
 
 // As the kernel's Documentation/filesystems/fuse.rst has it: a directory a connection, named by the minor
-// number of the device. Belongs to the user who mounted.
-bool abort_by_control(dev_t device) {
+// number of the device. Belongs to the user who mounted. -1: it is not there. A descriptor stays that of this
+// connection when the number is used again: then nothing happens.
+int open_control(dev_t device) {
   const std::string path = "/sys/fs/fuse/connections/" + std::to_string(minor(device)) + "/abort";
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  const bool done = ::write(fd, "1", 1) == 1;
-  ::close(fd);
-  return done;
+  return ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
 }
+
+bool abort_by_control(int control) { return ::write(control, "1", 1) == 1; }
 
 // Where fusectl is not mounted: umount2(2) with MNT_FORCE aborts first. The descriptor keeps the mount busy,
 // so that it stays: programs are to see a dead mount, and not write into the folder below it.
@@ -65,7 +64,9 @@ Guard::~Guard() {
 }
 
 void abort_connection(dev_t device, const std::string& mount_point) {
-  if (!abort_by_control(device)) abort_by_unmount(mount_point);
+  const int control = open_control(device);
+  if (control < 0 || !abort_by_control(control)) abort_by_unmount(mount_point);
+  if (control >= 0) ::close(control);
 }
 
 int run_guard(const std::vector<std::string>& arguments) {
@@ -81,18 +82,24 @@ int run_guard(const std::vector<std::string>& arguments) {
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
   ::close_range(0, ~0U, 0);
   if (::chdir("/") != 0) return kWrongUse;
+  // Before we look whether the parent lives: then it is the parent's.
+  const int control = open_control(device);
   ::prctl(PR_SET_PDEATHSIG, kParentDied);
   sigset_t death;
   ::sigemptyset(&death);
   ::sigaddset(&death, kParentDied);
   // Its process id may live on: that of threads which cannot die is what this is about.
-  if (::getppid() == parent) {
+  const bool is_ours = ::getppid() == parent;
+  if (is_ours) {
     while (::sigwaitinfo(&death, nullptr) < 0) {
       if (errno != EINTR) return kWrongUse;
     }
   }
-  // Not what somebody else has mounted there since.
-  if (device_at(mount_point) == device) abort_connection(device, mount_point);
+  // Not what somebody has mounted there since, perhaps with the same number.
+  if (is_ours && control >= 0)
+    (void)abort_by_control(control);
+  else if (device_at(mount_point) == device)
+    abort_connection(device, mount_point);
   return 0;
 }
 

@@ -5,8 +5,9 @@
 // that has the lock waits for an answer of the daemon; and as long as one of its threads lives, the
 // descriptors of a process stay open. Nobody would ever go on, and the store would stay locked.
 //
-// The guard is this program once more with kGuardVerb: it has no store, no descriptors and no threads, and
-// sleeps until the kernel tells it of its parent's death (PR_SET_PDEATHSIG, prctl(2)).
+// The guard is this program once more with kGuardVerb: it has no store, no threads, and no descriptor but the
+// one that ends this very connection, and sleeps until the kernel tells it of its parent's death
+// (PR_SET_PDEATHSIG, prctl(2)).
 //
 // Thread-safety: from one thread, the one that lives as long as the process: the kernel tells of the death of
 // the thread that started the guard.

@@ -249,7 +249,7 @@ def test():
     global SEED
     rng = _lib.seed()
     SEED = rng.random()
-    with Mount(size="192M", options=["--recency", "1s"]) as mount:
+    with Mount(size="48M", options=["--recency", "1s"]) as mount:
         progress = mmap.mmap(-1, CLIENTS * 8)
         start = lambda n: _lib.spawn_function(lambda: Client(mount.dir, n, progress).run())  # noqa: E731
         clients = [start(n) for n in range(CLIENTS)]
