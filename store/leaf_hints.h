@@ -28,8 +28,7 @@ class LeafHints {
   struct Hint {
     PageNo page = kNoPage;
     std::uint16_t index = 0;
-    std::uint16_t cell =
-        0;  // where its cell was within the page: so that it can be fetched before the slot is seen
+    std::uint16_t cell = 0;  // where that was within the page: it can be fetched before the slot is seen
   };
 
   LeafHints() { grow(nullptr); }

@@ -92,9 +92,8 @@ struct Transaction::State final : public PageWriter {
   std::vector<Ino> destroyed;
   Ino near = kNoIno;  // the object that was looked up or put last, and its leaf
   PageNo near_leaf = kNoPage;
-  LeafHints::Hint
-      found_at;        // where `near`'s own record was when it was looked up by its name: hints lead there
-  Ino named = kNoIno;  // the object that was looked up or linked last, under the name of this hash
+  LeafHints::Hint found_at;  // of `near`, if it was looked up by its name: the hints lead there
+  Ino named = kNoIno;        // the object that was looked up or linked last, under the name of this hash
   std::uint64_t named_hash = 0;
   PageNo beside = kNoPage;  // where the entry would be of the name that was looked up last and is not there
   const std::uint64_t losses;  // of the map's guard, when it began
