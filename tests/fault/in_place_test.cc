@@ -84,6 +84,14 @@ class InPlaceTest : public StoreTest {
     }
   }
 
+  // Of key(4), without closing the transaction.
+  static Status rewrite(Transaction& txn) {
+    LRUFS_TRY_ASSIGN(const auto dir, txn.view().lookup(store::kRootIno, "d1"));
+    LRUFS_TRY_ASSIGN(store::Inode inode, txn.find(dir.ino, "f4"));
+    LRUFS_TRY(txn.write(inode, 0, store::as_bytes(patterned(20, 700))));
+    return txn.put_inode(inode);
+  }
+
   struct Opened {
     std::string from;
     Tree tree;
@@ -540,10 +548,7 @@ TEST_F(InPlaceTest, AReaderThatComesDuringATransactionIsSpared) {
   int runs = 0;
   ok(store().update([&](Transaction& txn) -> Status {
     ++runs;
-    LRUFS_TRY_ASSIGN(const auto dir, txn.view().lookup(store::kRootIno, "d1"));
-    LRUFS_TRY_ASSIGN(store::Inode inode, txn.find(dir.ino, "f4"));
-    LRUFS_TRY(txn.write(inode, 0, store::as_bytes(patterned(20, 700))));
-    LRUFS_TRY(txn.put_inode(inode));
+    LRUFS_TRY(rewrite(txn));
     if (!snapshot) {
       snapshot.emplace(store().snapshot(Snapshot::Kind::kTransient));
       LRUFS_TRY_ASSIGN(seen, dump_tree(snapshot->view()));
@@ -568,10 +573,7 @@ TEST_F(InPlaceTest, AReaderThatEndsDuringATransactionStopsNobody) {
     int runs = 0;
     ok(store().update([&](Transaction& txn) -> Status {
       ++runs;
-      LRUFS_TRY_ASSIGN(const auto dir, txn.view().lookup(store::kRootIno, "d1"));
-      LRUFS_TRY_ASSIGN(store::Inode inode, txn.find(dir.ino, "f4"));
-      LRUFS_TRY(txn.write(inode, 0, store::as_bytes(patterned(20, 700))));
-      LRUFS_TRY(txn.put_inode(inode));
+      LRUFS_TRY(rewrite(txn));
       snapshot.reset();
       return {};
     }));
