@@ -131,7 +131,7 @@ if have "a virtual environment" python3; then
   mkdir -p "$WORK/module"
   echo 'VALUE = sum(range(10))' > "$WORK/module/__init__.py"
   cp -r "$WORK/module" "$(echo "$mnt"/venv/lib/python3*/site-packages)/module"
-  expect_eq "a module in it" 45 "$(run 60 "$mnt/venv/bin/python" -c 'import module; print(module.VALUE)')"
+  expect_eq "a module in it" 45 "$(run 60 "$mnt/venv/bin/python" -I -c 'import module; print(module.VALUE)')"
   ls "$mnt"/venv/lib/python3*/site-packages/module/__pycache__/*.pyc > /dev/null
 fi
 
