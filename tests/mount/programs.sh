@@ -6,7 +6,7 @@
 # --reflink=auto, find, du and df, two mounts of different stores that copy into each other. The same again after a
 # remount, where something must have stayed. On a plain folder all but the remounts must hold as well.
 . "$(dirname "${BASH_SOURCE[0]}")/_lib.sh"
-cd "$WORK"  # some leave files where they are
+cd "$WORK" || exit  # some leave files where they are
 
 store=$WORK/store.lrufs
 mnt=$WORK/mnt
