@@ -1,6 +1,7 @@
 #include "fs/reclaimer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace lrufs::fs {
@@ -11,6 +12,9 @@ using store::MutexLock;
 namespace {
 // Orphans destroyed in one transaction: the writer's lock is let go between two batches.
 constexpr std::size_t kBatch = 128;
+// So long it waits for more, unless there are as many as these.
+constexpr std::chrono::milliseconds kGather{2};
+constexpr std::size_t kEnough = 64;
 }  // namespace
 
 Reclaimer::Reclaimer(store::Store& store, std::size_t queue_limit)
@@ -19,6 +23,7 @@ Reclaimer::Reclaimer(store::Store& store, std::size_t queue_limit)
 Reclaimer::~Reclaimer() { stop(); }
 
 void Reclaimer::push(Ino ino) {
+  bool wake = false;
   {
     MutexLock lock(mutex_);
     if (stop_) return;
@@ -31,8 +36,10 @@ void Reclaimer::push(Ino ino) {
       failed_ = false;
       leftovers_ = true;
     }
+    wake = asleep_ || leftovers_ || queue_.size() == kEnough;
+    asleep_ = false;
   }
-  wake_.notify_one();
+  if (wake) wake_.notify_one();
 }
 
 void Reclaimer::request_leftovers() {
@@ -46,6 +53,8 @@ void Reclaimer::request_leftovers() {
 
 void Reclaimer::wait_idle() {
   MutexLock lock(mutex_);
+  hurry_ = true;
+  wake_.notify_one();
   while (working_ || leftovers_ || !queue_.empty()) idle_.wait(mutex_);
 }
 
@@ -66,9 +75,13 @@ void Reclaimer::run() {
       MutexLock lock(mutex_);
       working_ = false;
       while (queue_.empty() && !leftovers_ && !stop_) {
+        hurry_ = false;
         idle_.notify_all();
+        asleep_ = true;
         wake_.wait(mutex_);
+        asleep_ = false;
       }
+      gather();
       if (queue_.empty() && !leftovers_) {
         idle_.notify_all();
         return;
@@ -79,6 +92,13 @@ void Reclaimer::run() {
     }
     destroy(inodes);
     if (leftovers) destroy_leftovers();
+  }
+}
+
+void Reclaimer::gather() {
+  const auto until = std::chrono::steady_clock::now() + kGather;
+  while (queue_.size() < kEnough && !leftovers_ && !hurry_ && !stop_) {
+    if (!wake_.wait_until(mutex_, until)) return;
   }
 }
 

@@ -1,6 +1,9 @@
 // Reclaimer: one thread that destroys orphans whose last lookup is gone, in batches, so that a FORGET never
 // waits for the writer.
 //
+// It waits a moment for more before it begins: a thread that were woken for each FORGET would take a core
+// from the client that sent it, or wake one that sleeps.
+//
 // The queue is bounded. What does not fit is not lost: it sets a flag, and the thread then asks the store for
 // all of its orphans that nobody holds. The same way serves what a crash left behind.
 //
@@ -37,6 +40,7 @@ class Reclaimer {
 
  private:
   void run() EXCLUDES(mutex_);
+  void gather() REQUIRES(mutex_);
   void destroy(const std::vector<store::Ino>& inodes) EXCLUDES(mutex_);
   void destroy_leftovers() EXCLUDES(mutex_);
   void note_failure() EXCLUDES(mutex_);
@@ -51,6 +55,8 @@ class Reclaimer {
   bool failed_ GUARDED_BY(mutex_) =
       false;  // something was not destroyed: look for leftovers with the next push
   bool working_ GUARDED_BY(mutex_) = false;
+  bool asleep_ GUARDED_BY(mutex_) = false;  // until it is notified
+  bool hurry_ GUARDED_BY(mutex_) = false;   // somebody waits for it
   bool stop_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

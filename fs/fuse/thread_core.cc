@@ -1,6 +1,7 @@
 #include "fs/fuse/thread_core.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,8 @@
 #include <thread>
 
 namespace lrufs::fs::fuse {
+
+pid_t this_thread() { return static_cast<pid_t>(::syscall(SYS_gettid)); }
 
 const cpu_set_t& own_cores() {
   static const cpu_set_t cores = [] {

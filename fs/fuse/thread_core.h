@@ -12,6 +12,8 @@
 
 namespace lrufs::fs::fuse {
 
+pid_t this_thread();
+
 // The cores that this process was given, as of the first call.
 const cpu_set_t& own_cores();
 

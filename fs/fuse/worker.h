@@ -52,7 +52,8 @@ struct WorkerPool::Worker {
   std::atomic<bool> serving{false};
   std::atomic<int> core{kNowhere};  // it is pinned to
   std::uint32_t client = 0;
-  unsigned since_look = 0;
+  unsigned since_look = 0;  // requests
+  unsigned look_after = 1;  // slow ones
 };
 
 }  // namespace lrufs::fs::fuse

@@ -3,9 +3,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <string>
@@ -36,9 +36,11 @@ int wake_signal() { return SIGRTMIN; }
 void on_wake(int) {}
 
 // Requests after which the lone thread, while it is close, asks where its client is. Asking costs a fourth of
-// a round trip.
+// a round trip. A client that went to another core takes longer to come back with its next request: then at
+// once, but less and less often if it is only slow.
 constexpr unsigned kRequestsBetweenLooks = 64;
 constexpr unsigned kRequestsBetweenClients = 8;
+constexpr std::chrono::microseconds kFar{18};
 
 thread_local WorkerPool* current_pool = nullptr;  // of a worker's thread
 thread_local bool is_lone_thread = false;
@@ -48,8 +50,6 @@ void prepare_wake_signal() {
   action.sa_handler = on_wake;
   ::sigaction(wake_signal(), &action, nullptr);
 }
-
-pid_t own_thread_id() { return static_cast<pid_t>(::syscall(SYS_gettid)); }
 
 void raise_event(int fd) {
   const std::uint64_t one = 1;
@@ -154,8 +154,7 @@ void WorkerPool::follow_placement(std::uint32_t client) {
 bool WorkerPool::go_close(std::uint32_t client) {
   const int core = core_of(client).value_or(::sched_getcpu());
   close_ = true;
-  if (give_way(lone_->id, true) && pin_to(lone_->id, core)) {
-    lone_->core = core;
+  if (give_way(lone_->id, true) && pin_lone_thread(core)) {
     closed_.fetch_add(1, std::memory_order_relaxed);
     return true;
   }
@@ -163,8 +162,16 @@ bool WorkerPool::go_close(std::uint32_t client) {
   return false;
 }
 
+bool WorkerPool::pin_lone_thread(int core) {
+  if (!pin_to(lone_->id, core)) return false;
+  lone_->core = core;
+  if (watch_id_ != 0) move_off(watch_id_, core);
+  return true;
+}
+
 void WorkerPool::end_close() {
   close_ = false;
+  if (watch_id_ != 0) unpin(watch_id_);
   free_lone_thread();
   lone_->core = kNowhere;
 }
@@ -204,22 +211,27 @@ void WorkerPool::process(Worker& worker, std::size_t bytes) {
   served_.fetch_add(1, std::memory_order_relaxed);
 }
 
-void WorkerPool::stay_beside(std::uint32_t client) {
+void WorkerPool::stay_beside(std::uint32_t client, std::chrono::steady_clock::duration waited) {
   Worker& one = *lone_;
   ++one.since_look;
   const bool moved = one.core == kNowhere;
   const bool due = one.since_look >= kRequestsBetweenLooks ||
+                   (waited > kFar && one.since_look >= one.look_after) ||
                    (client != one.client && one.since_look >= kRequestsBetweenClients);
   if (client == 0 || !(moved || due)) return;
   one.since_look = 0;
   one.client = client;
   const int core = core_of(client).value_or(::sched_getcpu());
-  if (core == one.core) return;
+  if (core == one.core) {
+    one.look_after = std::min(2 * one.look_after, kRequestsBetweenLooks);
+    return;
+  }
+  one.look_after = 1;
   const MutexLock lock(mutex_);
-  if (close_ && pin_to(one.id, core)) one.core = core;
+  if (close_) pin_lone_thread(core);
 }
 
-void WorkerPool::serve_alone(std::size_t bytes) {
+void WorkerPool::serve_alone(std::size_t bytes, std::chrono::steady_clock::duration waited) {
   Worker& one = *lone_;
   const std::uint32_t client = client_of(one.buffer(), bytes);
   one.serving = true;
@@ -236,7 +248,7 @@ void WorkerPool::serve_alone(std::size_t bytes) {
       process(one, bytes);
     }
   } else {
-    if (close_) stay_beside(client);
+    if (close_) stay_beside(client, waited);
     process(one, bytes);
   }
   one.served.fetch_add(1, std::memory_order_relaxed);
@@ -292,6 +304,7 @@ bool WorkerPool::read_one(Worker& worker) {
   // that either we see the change or are seen (sequentially consistent).
   worker.reading = kReading;
   ssize_t n = -1;
+  const auto before_read = std::chrono::steady_clock::now();
   errno = EINTR;
   if (!stop_ && worker.is_lone == alone_) n = ::read(fd_, worker.buffer(), buffer_bytes_);
   const int read_errno = errno;
@@ -301,13 +314,13 @@ bool WorkerPool::read_one(Worker& worker) {
       while (worker.reading != kKicked) ::sched_yield();
       worker.reading = kNotReading;
     }
-    own_thread_id();  // any system call: signals are taken at its end
+    this_thread();  // any system call: signals are taken at its end
   }
   errno = read_errno;
   if (n < 0) return false;
   const auto bytes = static_cast<std::size_t>(n);
   if (worker.is_lone && alone_) {
-    serve_alone(bytes);
+    serve_alone(bytes, std::chrono::steady_clock::now() - before_read);
   } else {
     if (!worker.is_lone) note_request(client_of(worker.buffer(), bytes));
     process(worker, bytes);
@@ -318,7 +331,7 @@ bool WorkerPool::read_one(Worker& worker) {
 void WorkerPool::work(Worker& worker) {
   current_pool = this;
   is_lone_thread = worker.is_lone;
-  if (worker.is_lone) worker.id = own_thread_id();
+  if (worker.is_lone) worker.id = this_thread();
   std::optional<Error> error;
   bool disconnected = false;
   while (!stop_) {

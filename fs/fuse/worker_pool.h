@@ -5,11 +5,11 @@
 // serves what is short itself and hands what may wait (fsync), or moves much while others wait (bulk data,
 // listings), to a worker. It may run close: pinned to its client's core and giving way to everything else
 // (SCHED_IDLE), so that the kernel takes that core for idle and wakes the client there, and not on a core
-// that sleeps.
+// that sleeps. Anything else of ours that woke there would drive the client away, so the watch stays off it.
 //
-// While there are requests, a watch looks every millisecond whether they get on. If the lone thread does not,
-// because it waits for the disk or a lock, or because somebody else has its core, the workers take over; if
-// these do not, another one is started.
+// While there are requests, a watch looks every millisecond (close: every fourth) whether they get on. If the
+// lone thread does not, because it waits for the disk or a lock, or because somebody else has its core, the
+// workers take over; if these do not, another one is started.
 //
 // libfuse's own loop is not used: it ends its threads by pthread_cancel, which can lose a request that was
 // read but not yet served, and its receive function drops what it has read once the session is to end. Here a
@@ -86,9 +86,10 @@ class WorkerPool {
   bool read_one(Worker& worker);
   void rest(Worker& worker);
   void process(Worker& worker, std::size_t bytes);
-  void serve_alone(std::size_t bytes);
+  void serve_alone(std::size_t bytes, std::chrono::steady_clock::duration waited);
   bool hand_over(std::size_t bytes);
-  void stay_beside(std::uint32_t client);
+  void stay_beside(std::uint32_t client, std::chrono::steady_clock::duration waited);
+  bool pin_lone_thread(int core) REQUIRES(mutex_);
   void note_request(std::uint32_t client);
   void watch();
   [[nodiscard]] bool request_pending() const;
@@ -117,6 +118,7 @@ class WorkerPool {
   int watch_fd_ = -1;               // eventfd: alone_ or stop_ has changed
   std::unique_ptr<Worker> lone_;    // null: there is none. Set by start(), before there are other threads
   std::thread watch_thread_;
+  std::atomic<pid_t> watch_id_{0};
   std::atomic<std::uint64_t> served_{0};
   std::atomic<std::uint64_t> closed_{0};
   std::atomic<std::uint64_t> stuck_{0};

@@ -13,16 +13,19 @@ namespace {
 
 using store::MutexLock;
 
-// How often it looks, and after how many looks without progress it acts.
-constexpr int kLookMilliseconds = 1;
-constexpr int kLooksUntilMoved = 2;
-constexpr int kLooksUntilGivenUp = 4;
-constexpr int kLooksUntilAsleep = 5;
+// Milliseconds: how often it looks, and after how long without progress it acts. Each look costs a close
+// client its core, now and then (the kernel wakes it where the watch just ran), so they are few then.
+constexpr int kLook = 1;
+constexpr int kLookClose = 4;
+constexpr int kMoved = 2;
+constexpr int kGivenUp = 4;
+constexpr int kAsleep = 5;
 
 }  // namespace
 
 // Looks whether requests get on, as long as there are any; then sleeps until the next one.
 void WorkerPool::watch() {
+  watch_id_ = this_thread();
   std::uint64_t seen = 0;
   int stalled = 0;
   int quiet = 0;
@@ -30,8 +33,9 @@ void WorkerPool::watch() {
     std::array<pollfd, 2> fds{
         {{.fd = watch_fd_, .events = POLLIN, .revents = 0}, {.fd = fd_, .events = POLLIN, .revents = 0}}};
     // A request wakes who polls and one who reads: asleep, both come; awake, only the timer wakes us.
-    const bool asleep = quiet >= kLooksUntilAsleep;
-    ::poll(fds.data(), asleep ? 2 : 1, asleep ? -1 : kLookMilliseconds);
+    const bool asleep = quiet >= kAsleep;
+    const int look = close_ ? kLookClose : kLook;
+    ::poll(fds.data(), asleep ? 2 : 1, asleep ? -1 : look);
     if (stop_ || (fds[1].revents & POLLERR) != 0) return;  // POLLERR: the connection has ended
     if (asleep) quiet = 0;
     if (fds[0].revents != 0) {
@@ -44,14 +48,14 @@ void WorkerPool::watch() {
     const std::uint64_t served = alone ? lone_->served.load() : served_.load();
     if (served != seen || (!pending && !serving)) {
       stalled = 0;
-      quiet = served != seen ? 0 : quiet + 1;
+      quiet = served != seen ? 0 : quiet + look;
       seen = served;
       continue;
     }
-    ++stalled;
+    stalled += look;
     if (alone) {
       help_lone_thread(pending, stalled);
-    } else if (stalled >= kLooksUntilGivenUp) {
+    } else if (stalled >= kGivenUp) {
       // All workers are in requests, and none ends: they wait for a lock that somebody has who waits for the
       // disk, say.
       stalled = 0;
@@ -75,12 +79,12 @@ bool WorkerPool::request_pending() const {
 void WorkerPool::help_lone_thread(bool pending, int stalled) {
   const bool close = close_;
   if (!close && lone_->reading != kNotReading) return;  // it waits for a core, as the workers would
-  if ((pending || close) && stalled >= (close && pending ? kLooksUntilMoved : kLooksUntilGivenUp)) {
+  if ((pending || close) && stalled >= (close && pending ? kMoved : kGivenUp)) {
     // For alone not sooner: on a busy machine all threads wait for a core at times.
     if (close) free_lone_thread();
     const MutexLock lock(mutex_);
     give_up();
-  } else if (close && stalled >= kLooksUntilMoved) {
+  } else if (close && stalled >= kMoved) {
     // Nobody waits for it but whoever wants its locks: its client has an answer, and computes. Elsewhere it
     // can finish.
     const int core = lone_->core.exchange(kNowhere);
