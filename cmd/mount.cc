@@ -298,7 +298,7 @@ Verb add_mount(CLI::App& program) {
                   "Options of mount(8) and fuse(8), such as allow_other, ro,\n"
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
                   "max_files=, log=, log_level=, from_checkpoint, force, and:\n"
-                  "noxattr: no xattrs; saves a request for each write\n"
+                  "noxattr: no xattrs; saves a request for each new file\n"
                   "threads=N: threads that serve requests (default: 4)\n"
                   "placement=auto|spread|alone|close: which of them answers,\n"
                   "  and where (auto finds out)\n"

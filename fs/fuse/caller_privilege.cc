@@ -29,18 +29,22 @@ std::optional<std::uint64_t> effective_capabilities(const std::string& proc) {
   return std::nullopt;
 }
 
-}  // namespace
-
-bool may_administer(pid_t pid, std::uint32_t uid) {
+bool has_capability(pid_t pid, std::uint32_t uid, unsigned capability) {
   if (pid == 0) return uid == 0;
   const std::string proc = "/proc/" + std::to_string(pid);
   const auto capabilities = effective_capabilities(proc);
   if (!capabilities) return uid == 0;
-  if ((*capabilities & (std::uint64_t{1} << unsigned{CAP_SYS_ADMIN})) == 0) return false;
+  if ((*capabilities & (std::uint64_t{1} << capability)) == 0) return false;
   const auto theirs = user_namespace(proc);
   const auto ours = user_namespace("/proc/self");
   if (!theirs || !ours) return uid == 0;
   return *theirs == *ours;
 }
+
+}  // namespace
+
+bool may_administer(pid_t pid, std::uint32_t uid) { return has_capability(pid, uid, CAP_SYS_ADMIN); }
+
+bool may_keep_set_id(pid_t pid, std::uint32_t uid) { return has_capability(pid, uid, CAP_FSETID); }
 
 }  // namespace lrufs::fs::fuse

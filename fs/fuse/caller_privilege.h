@@ -11,4 +11,7 @@ namespace lrufs::fs::fuse {
 // does not tell (pid 0, no /proc, gone), root has it and nobody else. Any thread.
 bool may_administer(pid_t pid, std::uint32_t uid);
 
+// The same for CAP_FSETID: set-id bits stay when it writes.
+bool may_keep_set_id(pid_t pid, std::uint32_t uid);
+
 }  // namespace lrufs::fs::fuse

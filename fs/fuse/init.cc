@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "fs/fuse/kill_privileges.h"
+
 namespace lrufs::fs::fuse {
 namespace {
 
@@ -21,13 +23,15 @@ std::uint64_t wanted(const MountOptions& options) {
   want |= FUSE_CAP_EXPORT_SUPPORT;  // inode numbers stay, so NFS and open_by_handle_at(2) may keep them
   want |= FUSE_CAP_DONT_MASK;       // a default ACL replaces the umask; the volume decides
   if (!options.noxattr) want |= FUSE_CAP_POSIX_ACL;
+  // One GETXATTR (security.capability) for a file, not one for each write. See kill_privileges.h.
+  if (can_handle_killpriv(options.io_uring)) want |= kHandleKillprivV2;
   // Nobody else changes files: cached pages go only when we say so. AUTO_INVAL_DATA would drop them after
   // each write, since the mtime that the daemon sets differs from the one that the kernel knows.
   want |= FUSE_CAP_EXPLICIT_INVAL_DATA;
   // Left out on purpose:
   // ATOMIC_O_TRUNC        there is no OPEN that could carry the flag: the kernel sends a SETATTR instead
   // POSIX_LOCKS, FLOCK    the kernel's own locks are right: there is no other client
-  // HANDLE_KILLPRIV       the kernel clears set-id bits and security.capability itself
+  // HANDLE_KILLPRIV       its successor, _V2, tells who may keep set-id bits
   // SPLICE_*              answers are gathered from the map, and a WRITE's data is copied once, from the
   // buffer that it
   //                       was read into: a pipe in between only adds system calls
@@ -63,7 +67,7 @@ constexpr std::array<std::pair<std::uint64_t, std::string_view>, 25> kNames = {{
     {FUSE_CAP_PARALLEL_DIROPS, "parallel_dirops"},
     {FUSE_CAP_POSIX_ACL, "posix_acl"},
     {FUSE_CAP_HANDLE_KILLPRIV, "handle_killpriv"},
-    {1ULL << 21U, "handle_killpriv_v2"},  // the name is missing in libfuse 3.14
+    {kHandleKillprivV2, "handle_killpriv_v2"},
     {FUSE_CAP_CACHE_SYMLINKS, "cache_symlinks"},
     {FUSE_CAP_NO_OPENDIR_SUPPORT, "no_opendir_support"},
     {FUSE_CAP_EXPLICIT_INVAL_DATA, "explicit_inval_data"},

@@ -13,6 +13,8 @@
 #include <system_error>
 #include <vector>
 
+#include "fs/fuse/kill_privileges.h"
+
 namespace lrufs::fs::fuse {
 namespace {
 
@@ -52,9 +54,17 @@ void process(fuse_session* session, std::vector<std::byte>& request, std::size_t
   fuse_session_process_buf(session, &buffer);
 }
 
+// What the kernel offers, of which libfuse may not know all.
+std::uint32_t offered_flags(const std::vector<std::byte>& request, std::size_t size) {
+  constexpr std::size_t kAt = sizeof(fuse_in_header) + offsetof(fuse_init_in, flags);
+  std::uint32_t flags = 0;
+  if (size >= kAt + sizeof flags) std::memcpy(&flags, request.data() + kAt, sizeof flags);
+  return flags;
+}
+
 // Adds to an answer of libfuse what it left out. Other answers, and shorter ones of old protocols, pass as
 // they are.
-void add_flags(std::vector<std::byte>& answer, const Connection& connection) {
+void add_flags(std::vector<std::byte>& answer, Connection& connection, std::uint32_t offered) {
   if (answer.size() < sizeof(fuse_out_header) + offsetof(fuse_init_out, flags) + sizeof(std::uint32_t))
     return;
   fuse_out_header header{};
@@ -64,6 +74,11 @@ void add_flags(std::vector<std::byte>& answer, const Connection& connection) {
   std::uint32_t flags = 0;
   std::memcpy(&flags, at, sizeof flags);
   if ((connection.enabled & FUSE_CAP_PARALLEL_DIROPS) != 0) flags |= FUSE_PARALLEL_DIROPS;
+  if ((offered & FUSE_HANDLE_KILLPRIV_V2) != 0) {
+    flags |= FUSE_HANDLE_KILLPRIV_V2;
+    connection.offered |= kHandleKillprivV2;
+    connection.enabled |= kHandleKillprivV2;
+  }
   std::memcpy(at, &flags, sizeof flags);
 }
 
@@ -83,7 +98,8 @@ class Fd {
 };
 
 Status process_and_amend(fuse_session* session, std::vector<std::byte>& request, std::size_t size,
-                         const Connection& connection) {
+                         Connection& connection) {
+  const std::uint32_t offered = offered_flags(request, size);
   const int session_fd = fuse_session_fd(session);
   const Fd device(::fcntl(session_fd, F_DUPFD_CLOEXEC, 3));
   std::array<int, 2> pair{-1, -1};
@@ -103,7 +119,7 @@ Status process_and_amend(fuse_session* session, std::vector<std::byte>& request,
   const ssize_t n = ::recv(ours.get(), answer.data(), answer.size(), MSG_DONTWAIT);
   if (n < 0) return fail(Code::kIo, "libfuse did not answer the kernel's INIT", errno);
   answer.resize(static_cast<std::size_t>(n));
-  add_flags(answer, connection);
+  add_flags(answer, connection, offered);
   if (::write(session_fd, answer.data(), answer.size()) < 0) {
     return fail(Code::kIo, "the kernel refused the answer to its INIT", errno);
   }
@@ -112,8 +128,7 @@ Status process_and_amend(fuse_session* session, std::vector<std::byte>& request,
 
 }  // namespace
 
-Status exchange_init(fuse_session* session, const Connection& connection,
-                     const std::array<int, 2>& stop_fds) {
+Status exchange_init(fuse_session* session, Connection& connection, const std::array<int, 2>& stop_fds) {
   std::vector<std::byte> request(kInitBytes);
   // More than one round only if the kernel speaks a later protocol and repeats INIT in the one that libfuse
   // knows.

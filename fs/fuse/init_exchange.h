@@ -1,8 +1,9 @@
 // The first exchange with the kernel, INIT, which has to be over before the workers start.
 //
 // libfuse before 3.17 negotiates PARALLEL_DIROPS and then does not send it: lookups and listings in one
-// directory would wait for each other. For these versions its answer is caught on the way (the session's
-// descriptor is a socket for as long as INIT is processed) and the flag is added.
+// directory would wait for each other. HANDLE_KILLPRIV_V2 it does not know. For these versions its answer is
+// caught on the way (the session's descriptor is a socket for as long as INIT is processed) and the flags are
+// added.
 #pragma once
 
 #include <array>
@@ -14,9 +15,9 @@
 namespace lrufs::fs::fuse {
 
 // Waits for INIT and answers it, through libfuse. `connection` is what the init callback fills, during this
-// call. kBusy: one of `stop_fds` became readable first. kIo: the kernel and libfuse do not agree, or the
-// connection ended.
-store::Status exchange_init(fuse_session* session, const Connection& connection,
+// call; what is added to the answer is added there, too. kBusy: one of `stop_fds` became readable first. kIo:
+// the kernel and libfuse do not agree, or the connection ended.
+store::Status exchange_init(fuse_session* session, Connection& connection,
                             const std::array<int, 2>& stop_fds);
 
 }  // namespace lrufs::fs::fuse

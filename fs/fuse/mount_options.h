@@ -24,7 +24,7 @@ struct MountOptions {
   bool allow_other = false;  // users other than the one who mounts
   bool allow_root = false;   // root, besides the one who mounts
   bool auto_unmount = false;
-  bool noxattr = false;  // no xattrs and ACLs (and no statistics by xattr); saves a request for each write
+  bool noxattr = false;  // no xattrs and ACLs (and no statistics by xattr); saves a request for each new file
   std::string guard_program;  // see guard.h; empty: no guard
   bool foreground = false;    // for the command line; nothing here asks for it
   bool debug = false;         // libfuse prints each request

@@ -76,6 +76,15 @@ void Notifier::add_directory(std::uint64_t ino) {
   if (work_.directories.size() < bound_) work_.directories.insert(ino);
 }
 
+void Notifier::attributes_changed(store::Ino ino) {
+  fuse_session* session = nullptr;
+  {
+    const store::MutexLock lock(mutex_);
+    session = session_;
+  }
+  if (session != nullptr) fuse_lowlevel_notify_inval_inode(session, raw(ino), -1, 0);
+}
+
 Notifier::Counts Notifier::counts() const {
   const store::MutexLock lock(mutex_);
   Counts counts = counts_;

@@ -43,6 +43,10 @@ class Notifier {
   // Names that went away. Before start() and after stop() nothing happens: no kernel is there to know them.
   void removed(const std::vector<store::Evicted>& evicted);
 
+  // Makes the kernel ask for an object's attributes again. It takes no lock for that, so that a handler may
+  // call this before it answers.
+  void attributes_changed(store::Ino ino);
+
   struct Counts {
     std::uint64_t names = 0;        // told one by one
     std::uint64_t directories = 0;  // dropped as a whole

@@ -1,5 +1,6 @@
 // Attributes: getattr, setattr, readlink, statfs.
 #include "fs/fuse/attributes.h"
+#include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
 
@@ -19,7 +20,7 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
   });
 }
 
-// FATTR_KILL_SUIDGID of the protocol, which libfuse passes on under this name where it knows it.
+// FATTR_KILL_SUIDGID of the protocol, where libfuse passes it on.
 constexpr int kKillSuidGid = 1 << 11;
 
 AttrChange to_change(const struct stat& attr, int valid) {
@@ -35,7 +36,7 @@ AttrChange to_change(const struct stat& attr, int valid) {
     change.mtime = (valid & FUSE_SET_ATTR_MTIME_NOW) != 0 ? store::now() : to_timestamp(attr.st_mtim);
   }
   if ((valid & FUSE_SET_ATTR_CTIME) != 0) change.ctime = to_timestamp(attr.st_ctim);
-  change.kill_suid_gid = (valid & kKillSuidGid) != 0;
+  change.kill_suid_gid = (valid & kKillSuidGid) != 0 || request_asks_to_kill();
   return change;
 }
 

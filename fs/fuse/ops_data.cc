@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
 
@@ -98,23 +99,14 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fus
   });
 }
 
-// Set only where HANDLE_KILLPRIV_V2 was agreed on, and known to libfuse since 3.18.3; without it the kernel
-// clears set-id bits by a SETATTR.
-template <typename FileInfo>
-bool kills_suid_gid(const FileInfo& file) {
-  if constexpr (requires { file.kill_suidgid; }) {
-    return file.kill_suidgid != 0;
-  } else {
-    return false;
-  }
-}
-
 // `data` lies in the buffer that the request was read into.
 void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size, off_t offset,
               fuse_file_info* file) {
   handle(req, Op::kWrite, [&](Request& request) {
+    const bool kill = loses_set_id(request, Ino{ino}, asks_to_kill(*file) ? Asked::kYes : Asked::kNo);
     const auto written = request.volume().write(Ino{ino}, static_cast<std::uint64_t>(offset),
-                                                std::as_bytes(std::span(data, size)), kills_suid_gid(*file));
+                                                std::as_bytes(std::span(data, size)), kill);
+    if (kill) tell_lost_set_id(request, Ino{ino});
     if (written) {
       request.written(*written);
     } else {
@@ -130,8 +122,11 @@ void on_fsync(fuse_req_t req, fuse_ino_t ino, int /*datasync*/, fuse_file_info* 
 void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                   fuse_file_info* /*file*/) {
   handle(req, Op::kFallocate, [&](Request& request) {
-    request.done(request.volume().fallocate(Ino{ino}, mode, static_cast<std::uint64_t>(offset),
-                                            static_cast<std::uint64_t>(length)));
+    const bool kill = loses_set_id(request, Ino{ino}, Asked::kUnknown);
+    const Status done = request.volume().fallocate(Ino{ino}, mode, static_cast<std::uint64_t>(offset),
+                                                   static_cast<std::uint64_t>(length), kill);
+    if (kill) tell_lost_set_id(request, Ino{ino});
+    request.done(done);
   });
 }
 
@@ -160,9 +155,11 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse
       request.fail(EINVAL);
       return;
     }
+    const bool kill = loses_set_id(request, Ino{to}, Asked::kUnknown);
     const auto copied =
         request.volume().copy_range(Ino{from}, static_cast<std::uint64_t>(from_offset), Ino{to},
-                                    static_cast<std::uint64_t>(to_offset), std::min(length, kMaxCopy));
+                                    static_cast<std::uint64_t>(to_offset), std::min(length, kMaxCopy), kill);
+    if (kill) tell_lost_set_id(request, Ino{to});
     if (copied) {
       request.written(*copied);
     } else {

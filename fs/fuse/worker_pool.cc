@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "fs/fuse/fuse_api.h"
+#include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/request_cost.h"
 #include "fs/fuse/thread_core.h"
 #include "fs/fuse/tmpfile_request.h"
@@ -206,6 +207,7 @@ void WorkerPool::process(Worker& worker, std::size_t bytes) {
   fuse_buf buffer{};
   buffer.size = bytes;
   buffer.mem = worker.buffer();
+  note_kill_flag(buffer.mem, buffer.size);
   disguise_tmpfile(buffer.mem, buffer.size);
   fuse_session_process_buf(session_, &buffer);
   served_.fetch_add(1, std::memory_order_relaxed);

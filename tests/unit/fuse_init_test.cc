@@ -41,14 +41,13 @@ TEST(Negotiate, TakesNoMoreThanIsOffered) {
 TEST(Negotiate, LeavesOutWhatWouldBreakPromises) {
   fuse_conn_info info = kernel_that_offers(kEverything);
   const auto names = capability_names(negotiate({}, info).enabled);
-  // An OPEN that is never sent cannot truncate; the daemon does not clear set-id bits; cached pages stay.
-  for (const char* name :
-       {"atomic_o_trunc", "handle_killpriv", "handle_killpriv_v2", "auto_inval_data", "writeback_cache",
-        "posix_locks", "flock_locks", "readdirplus_auto", "splice_read"}) {
+  // An OPEN that is never sent cannot truncate; cached pages stay.
+  for (const char* name : {"atomic_o_trunc", "handle_killpriv", "auto_inval_data", "writeback_cache",
+                           "posix_locks", "flock_locks", "readdirplus_auto", "splice_read"}) {
     EXPECT_THAT(names, Not(Contains(name)));
   }
-  for (const char* name :
-       {"readdirplus", "posix_acl", "dont_mask", "parallel_dirops", "explicit_inval_data"}) {
+  for (const char* name : {"readdirplus", "posix_acl", "dont_mask", "parallel_dirops", "explicit_inval_data",
+                           "handle_killpriv_v2"}) {
     EXPECT_THAT(names, Contains(name));
   }
   EXPECT_EQ(info.max_write, kMaxWrite);
