@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cmd/daemonize.h"
@@ -20,6 +21,7 @@
 #include "cmd/logging.h"
 #include "cmd/os.h"
 #include "cmd/preflight.h"
+#include "cmd/service.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
 #include "fs/fuse/mount_options.h"
@@ -221,12 +223,15 @@ void log_ready(const Plan& plan) {
   spdlog::info("{}: mounted, with the store {}", plan.run.mount.mount_point, plan.run.mount.store);
 }
 
-int run_in_foreground(const Plan& plan) {
+int run_in_foreground(Plan plan) {
   const NewStoreGuard guard(plan.run.mount.store);
   bool was_ready = false;
+  Service service;
+  plan.run.on_stopping = [&] { service.stopping(); };
   const Status ended = fs::fuse::run(plan.run, [&] {
     was_ready = true;
     log_ready(plan);
+    service.ready(plan.run.mount.mount_point, plan.run.mount.store);
   });
   if (ended) return kOk;
   if (!was_ready) guard.undo();
@@ -258,7 +263,7 @@ int run_in_background(const Plan& plan) {
 }
 
 int mount(const Arguments& arguments) {
-  const auto plan = make_plan(arguments);
+  auto plan = make_plan(arguments);
   if (!plan) return report(plan.error(), kUsage);
   if (!plan->run.mount.foreground) close_inherited_descriptors(descriptor_of(plan->run.mount.mount_point));
   if (const Status fine = check_all(*plan); !fine) return report(fine.error());
@@ -266,7 +271,7 @@ int mount(const Arguments& arguments) {
     return report(logging.error(), logging.error().code == Code::kInvalid ? kUsage : kFailed);
   }
   ::prctl(PR_SET_NAME, "lrufs");  // also when mount(8) called us by another name
-  return plan->run.mount.foreground ? run_in_foreground(*plan) : run_in_background(*plan);
+  return plan->run.mount.foreground ? run_in_foreground(std::move(*plan)) : run_in_background(*plan);
 }
 
 }  // namespace

@@ -73,6 +73,7 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
                     describe(root.error()) + "): lrufs check --repair keeps what is whole");
   mount_options.read_only = volume->store().read_only();  // as a damaged store is
   const auto ended = serve(mount_options, *volume, notifier, on_ready);
+  if (options.on_stopping) options.on_stopping();
   volume->forget_all();  // the kernel holds nothing any more
   const Status closed = volume->close();
   if (!ended) return fail(ended.error());

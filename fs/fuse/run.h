@@ -11,7 +11,8 @@ namespace lrufs::fs::fuse {
 
 struct RunOptions {
   MountOptions mount;  // mount.store is the path of the store; mount.read_only makes the store read-only, too
-  store::Options store;  // is_held, on_evict and (unless it is set) on_event are filled in
+  std::function<void()> on_stopping;  // the mount has ended; what is left is to close the store
+  store::Options store;               // is_held, on_evict and (unless it is set) on_event are filled in
 };
 
 // Returns when the mount has ended and the store is closed: unmounted by anyone, or SIGTERM, SIGINT or
