@@ -185,7 +185,7 @@ TEST_F(VolumeKeep, TheMountsDefaultAndTmpfile) {
 TEST_F(VolumeKeep, LookupsAreUsesAndShowTheEnd) {
   store_options_.ttl_from_use = true;
   reopen();
-  const Inode f = brief(kRoot, "f");
+  let_go(brief(kRoot, "f"));
   for (int i = 0; i < 5; ++i) {
     clock_ += 9 * kSecond;
     const Inode seen = value(volume().lookup(kRoot, "f"));
