@@ -45,6 +45,8 @@ struct Arguments {
   std::string sync;
   std::string recency;
   std::string max_files;
+  std::string ttl;
+  std::string ttl_from;
   std::string log;
   std::string log_level;
   std::vector<std::string> options;  // of -o
@@ -71,8 +73,10 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
     return false;
   }
   const std::pair<const char*, std::string*> own[] = {
-      {"size", &arguments.size},           {"sync", &arguments.sync}, {"recency", &arguments.recency},
-      {"max_files", &arguments.max_files}, {"log", &arguments.log},   {"log_level", &arguments.log_level},
+      {"size", &arguments.size},       {"sync", &arguments.sync},
+      {"recency", &arguments.recency}, {"max_files", &arguments.max_files},
+      {"log", &arguments.log},         {"log_level", &arguments.log_level},
+      {"ttl", &arguments.ttl},         {"ttl_from", &arguments.ttl_from},
   };
   for (const auto& [own_name, value] : own) {
     if (name != own_name) continue;
@@ -88,12 +92,12 @@ Status take_options(Arguments& arguments, Plan& plan) {
       if (take_own_word(arguments, plan.rules, word)) continue;
       LRUFS_TRY_ASSIGN(const auto use, fs::fuse::apply_mount_word(plan.run.mount, word));
       if (use == fs::fuse::WordUse::kUnknown) {
-        return fail(
-            Code::kInvalid,
-            "-o " + word +
-                " is not known. lrufs takes size=, sync=, recency=, max_files=, log=, "
-                "log_level=, from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
-                "fuse(8), such as allow_other or ro");
+        return fail(Code::kInvalid,
+                    "-o " + word +
+                        " is not known. lrufs takes size=, sync=, recency=, max_files=, ttl=, ttl_from=, "
+                        "log=, log_level=, from_checkpoint, force and nonempty; the rest are the options of "
+                        "mount(8) and "
+                        "fuse(8), such as allow_other or ro");
       }
     }
   }
@@ -118,6 +122,19 @@ Status take_sync(const std::string& text, store::Options& options) {
     options.sync_interval = *interval;
   }
   return {};
+}
+
+Status take_expiry(const Arguments& arguments, store::Options& options) {
+  if (!arguments.ttl.empty()) {
+    LRUFS_TRY_ASSIGN(const auto ttl, parse_duration("--ttl", arguments.ttl));
+    options.default_ttl = static_cast<std::uint64_t>(ttl.count());
+    if (options.default_ttl > store::kMaxTtl)
+      return fail(Code::kInvalid, "--ttl '" + arguments.ttl + "' is too long: at most 36500d");
+  }
+  if (arguments.ttl_from.empty() || arguments.ttl_from == "write") return {};
+  options.ttl_from_use = arguments.ttl_from == "use";
+  if (options.ttl_from_use) return {};
+  return fail(Code::kInvalid, "--ttl-from '" + arguments.ttl_from + "' is neither \"write\" nor \"use\"");
 }
 
 Result<Plan> make_plan(Arguments arguments) {
@@ -149,6 +166,7 @@ Result<Plan> make_plan(Arguments arguments) {
   if (!arguments.max_files.empty()) {
     LRUFS_TRY_ASSIGN(store.max_files, parse_count("--max-files", arguments.max_files));
   }
+  LRUFS_TRY(take_expiry(arguments, store));
   if (!arguments.log_level.empty()) plan.log.level = arguments.log_level;
   plan.log.target = arguments.log.empty() ? (arguments.foreground ? "stderr" : "syslog") : arguments.log;
   if (plan.log.target == "stderr" && !arguments.foreground) {
@@ -299,10 +317,19 @@ Verb add_mount(CLI::App& program) {
       ->type_name("TIME");
   app->add_option("--max-files", arguments->max_files, "Keep at most so many files (default: no limit)")
       ->type_name("N");
+  app->add_option("--ttl", arguments->ttl,
+                  "Files made from now on go after so long, as if deleted\n"
+                  "(default: 0, never; for single files and folders: the\n"
+                  "xattr user.lrufs.ttl)")
+      ->type_name("TIME");
+  app->add_option("--ttl-from", arguments->ttl_from,
+                  "Counted from the last write (the default), or from the\nlast use")
+      ->type_name("write|use");
   app->add_option("-o", arguments->options,
                   "Options of mount(8) and fuse(8), such as allow_other, ro,\n"
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
-                  "max_files=, log=, log_level=, from_checkpoint, force, and:\n"
+                  "max_files=, ttl=, ttl_from=, log=, log_level=,\n"
+                  "from_checkpoint, force, and:\n"
                   "noxattr: no xattrs; saves a request for each new file\n"
                   "threads=N: threads that serve requests (default: 4)\n"
                   "placement=auto|spread|alone|close: which of them answers,\n"

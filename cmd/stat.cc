@@ -99,11 +99,17 @@ void print_state(const json& statistics) {
   row("Used", format_size(number("used_bytes")) + percent(number("used_bytes"), capacity));
   row("Free", format_size(number("free_bytes")) + percent(number("free_bytes"), capacity) +
                   (pending == 0 ? "" : ", and " + format_size(pending) + " after the next checkpoint"));
-  if (number("pinned_bytes") != 0) row("Kept for readers", format_size(number("pinned_bytes")));
+  if (number("snapshot_bytes") != 0) row("Kept for readers", format_size(number("snapshot_bytes")));
   const std::uint64_t limit = number("max_files");
   row("Files", format_count(number("files")) + (limit == 0 ? "" : " of at most " + format_count(limit)) +
                    " with " + format_size(number("content_bytes")) + ", in " +
                    counted(number("directories"), "directory", "directories"));
+  if (const std::uint64_t pinned = number("pinned_objects"); pinned != 0) {
+    const std::uint64_t directories = number("pinned_directories");
+    row("Pinned", counted(pinned - directories, "file", "files") + " with " +
+                      format_size(number("pinned_bytes")) + ", and all below " +
+                      counted(directories, "directory", "directories"));
+  }
   if (number("orphans") != 0) row("Deleted, open", counted(number("orphans"), "file", "files"));
   row("On stable disk",
       number("txn") == number("durable_txn")
@@ -117,6 +123,10 @@ void print_counters(const json& answer, const json& statistics) {
   std::printf("Since it was opened:\n");
   row("  Evicted", counted(number("evicted_objects"), "file", "files") + " (" +
                        format_size(number("evicted_bytes")) + ")");
+  if (number("expired_objects") != 0) {
+    row("  Expired", counted(number("expired_objects"), "file", "files") + " (" +
+                         format_size(number("expired_bytes")) + ")");
+  }
   row("  Written",
       format_size(number("bytes_written")) + " in " + format_count(number("commits")) + " transactions");
   row("  Read", format_size(number("bytes_read")));

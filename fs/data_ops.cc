@@ -69,7 +69,7 @@ Result<ReadReply> Volume::read(Ino ino, std::uint64_t offset, std::uint64_t leng
   LRUFS_TRY_ASSIGN(const Inode inode, load(reply.snapshot.view(), ino));
   LRUFS_TRY(check_regular(inode));
   LRUFS_TRY_ASSIGN(reply.bytes, reply.snapshot.view().map_content(inode, offset, length, reply.segments));
-  impl_->touch(ino);
+  impl_->touch(inode);
   return reply;
 }
 

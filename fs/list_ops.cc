@@ -36,6 +36,7 @@ Status Volume::list(Ino dir, std::uint64_t offset, bool attributes, const ListFn
   }
 
   if (offset > kLastOffset) return {};
+  const bool some_expire = view.roots().expiry.page != store::kNoPage;
   const store::Cookie after = offset < raw(store::kFirstCookie) ? store::Cookie{0} : store::Cookie{offset};
   return view.list(dir, after, [&](const store::DirEntry& entry) {
     ListEntry out{.name = entry.name,
@@ -44,10 +45,14 @@ Status Volume::list(Ino dir, std::uint64_t offset, bool attributes, const ListFn
                   .next_offset = raw(entry.cookie),
                   .seen = seen};
     std::optional<Inode> inode;
-    if (attributes) {
+    if (attributes || some_expire) {
       // One damaged record does not hide the rest of the directory.
       if (auto found = view.inode(entry.ino)) inode = *found;
-      if (inode) out.inode = &*inode;
+      if (inode && inode->expires_ever()) {
+        if (impl_->is_expired(*inode)) return true;
+        inode->expires = impl_->store->expires_at(*inode);
+      }
+      if (inode && attributes) out.inode = &*inode;
     }
     return each(out);
   });

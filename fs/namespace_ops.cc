@@ -56,8 +56,14 @@ Result<Inode> Volume::lookup(Ino parent, std::string_view name) {
       LRUFS_TRY_ASSIGN(const Ino ino, find(snapshot.view(), parent, name));
       LRUFS_TRY_ASSIGN(inode, named_inode(snapshot.view(), ino));
     }
+    if (inode.expires_ever()) {
+      if (impl_->is_expired(inode)) return fail(Code::kNotFound);
+      impl_->touch(inode);
+      inode.expires = impl_->store->expires_at(inode);
+    } else {
+      impl_->touch(inode.ino);
+    }
     impl_->nodes.add(inode.ino);
-    impl_->touch(inode.ino);
     if (impl_->fence.condemned() == seen) return inode;
 
     // Somebody was asked about since: look once more, now that those who asked before the count have ended.
@@ -78,6 +84,7 @@ Result<Inode> Volume::lookup(Ino parent, std::string_view name) {
 Result<Inode> Volume::Impl::create_child(Transaction& txn, const Inode& dir, std::uint32_t mode,
                                          std::uint64_t rdev, const Caller& caller) {
   Inode prototype;
+  prototype.ttl = dir.ttl;
   prototype.mode = mode;
   prototype.uid = caller.uid;
   prototype.gid = caller.gid;
@@ -121,9 +128,7 @@ Result<Inode> Volume::Impl::make_named(Ino parent, std::string_view name, std::u
     LRUFS_TRY(check_parent(*dir));
     LRUFS_TRY(check_name(name));
     // Before anything is made: link() would notice too, but this way costs no pages.
-    const auto taken = txn.view().lookup(parent, name);
-    if (taken) return fail(Code::kExists);
-    if (taken.error().code != Code::kNotFound) return fail(taken.error());
+    LRUFS_TRY(expect_free(txn, effects, parent, name));
 
     LRUFS_TRY_ASSIGN(const Inode created, create_child(txn, *dir, mode, rdev, caller));
     Inode* child = inodes.adopt(created);
@@ -191,7 +196,7 @@ Result<std::string> Volume::readlink(Ino ino) {
       const std::uint64_t length,
       snapshot.view().read(inode, 0, std::as_writable_bytes(std::span(target.data(), target.size()))));
   target.resize(length);
-  impl_->touch(ino);
+  impl_->touch(inode);
   return target;
 }
 
@@ -206,10 +211,9 @@ Result<Inode> Volume::link(Ino ino, Ino new_parent, std::string_view new_name) {
     LRUFS_TRY_ASSIGN(Inode * dir, inodes.get(new_parent));
     LRUFS_TRY(check_parent(*dir));
     LRUFS_TRY(check_name(new_name));
-    const auto taken = txn.view().lookup(new_parent, new_name);
-    if (taken) return fail(Code::kExists);
-    if (taken.error().code != Code::kNotFound) return fail(taken.error());
+    LRUFS_TRY(impl_->expect_free(txn, effects, new_parent, new_name));
     LRUFS_TRY_ASSIGN(Inode * child, inodes.get(ino));
+    if (impl_->is_expired(*child)) return fail(Code::kNotFound);
     if (child->is_directory()) return fail(Code::kNotPermitted);
     // An orphan, too: it is one of O_TMPFILE. The kernel itself refuses files that were unlinked.
     LRUFS_TRY(txn.link(*dir, new_name, *child));

@@ -28,9 +28,14 @@ Result<bool> is_below(const ReadView& view, Ino dir, Ino ancestor) {
 // one copy.
 class Renaming {
  public:
-  Renaming(Transaction& txn, Volume::Impl::Effects& effects, std::string_view old_name,
-           std::string_view new_name)
-      : txn_(txn), effects_(effects), inodes_(txn), old_name_(old_name), new_name_(new_name) {}
+  Renaming(const Volume::Impl& volume, Transaction& txn, Volume::Impl::Effects& effects,
+           std::string_view old_name, std::string_view new_name)
+      : volume_(volume),
+        txn_(txn),
+        effects_(effects),
+        inodes_(txn),
+        old_name_(old_name),
+        new_name_(new_name) {}
 
   Status run(Ino old_parent, Ino new_parent, RenameMode mode, const Caller& caller) {
     LRUFS_TRY_ASSIGN(old_dir_, inodes_.get(old_parent));
@@ -69,6 +74,8 @@ class Renaming {
     if (target) {
       LRUFS_TRY_ASSIGN(target_, inodes_.get(target->ino));
     }
+    if (volume_.is_expired(*source_)) return effects_.reap_first({source_->ino});
+    if (target_ != nullptr && volume_.is_expired(*target_)) return effects_.reap_first({target_->ino});
     return {};
   }
 
@@ -97,7 +104,7 @@ class Renaming {
     if (target_ != nullptr) {
       if (source_->is_directory() && !target_->is_directory()) return fail(Code::kNotDirectory);
       if (!source_->is_directory() && target_->is_directory()) return fail(Code::kIsDirectory);
-      if (target_->is_directory() && target_->entries != 0) return fail(Code::kNotEmpty);
+      if (target_->is_directory()) LRUFS_TRY(volume_.expect_empty(txn_, effects_, *target_));
       LRUFS_TRY(txn_.unlink(*new_dir_, new_name_, *target_));
       if (nameless(*target_)) {
         LRUFS_TRY(effects_.drop(txn_, *target_));
@@ -119,6 +126,7 @@ class Renaming {
     return txn_.link(*old_dir_, old_name_, *inodes_.adopt(created));
   }
 
+  const Volume::Impl& volume_;
   Transaction& txn_;
   Volume::Impl::Effects& effects_;
   InodeSet inodes_;
@@ -139,9 +147,10 @@ Status Volume::Impl::remove(Ino parent, std::string_view name, bool directory) {
     LRUFS_TRY(check_name(name));
     LRUFS_TRY_ASSIGN(const auto entry, txn.view().lookup(parent, name));
     LRUFS_TRY_ASSIGN(Inode * child, inodes.get(entry.ino));
+    if (is_expired(*child)) return effects.reap_first({child->ino});
     if (directory) {
       if (!child->is_directory()) return fail(Code::kNotDirectory);
-      if (child->entries != 0) return fail(Code::kNotEmpty);
+      LRUFS_TRY(expect_empty(txn, effects, *child));
     } else if (child->is_directory()) {
       return fail(Code::kIsDirectory);
     }
@@ -164,7 +173,7 @@ Status Volume::rename(Ino parent, std::string_view name, Ino new_parent, std::st
   impl_->touch(new_parent);
   const store::Store::Protection protection(*impl_->store, new_parent);
   return impl_->change(Purpose::kName, [&](Transaction& txn, Impl::Effects& effects) -> Status {
-    return Renaming(txn, effects, name, new_name).run(parent, new_parent, mode, caller);
+    return Renaming(*impl_, txn, effects, name, new_name).run(parent, new_parent, mode, caller);
   });
 }
 

@@ -93,7 +93,13 @@ Status Volume::Impl::Effects::drop(Transaction& txn, Inode& inode) {
   return txn.put_inode(inode);
 }
 
+Status Volume::Impl::Effects::reap_first(std::vector<Ino> expired) {
+  expired_ = std::move(expired);
+  return fail(Code::kNotFound);
+}
+
 void Volume::Impl::Effects::undo() {
+  expired_.clear();
   if (counted_ != store::kNoIno) impl_.forget(std::exchange(counted_, store::kNoIno), 1);
 }
 
@@ -104,15 +110,36 @@ void Volume::Impl::Effects::end(bool committed) {
 
 Status Volume::Impl::change(Purpose purpose, const ChangeBody& body) {
   if (read_only()) return fail(Code::kReadOnly);
-  Effects effects(*this);
-  auto status = store->update(
-      [&](Transaction& txn) -> Status {
-        effects.undo();
-        return body(txn, effects);
-      },
-      purpose);
-  effects.end(status.has_value());
-  return status;
+  for (;;) {
+    Effects effects(*this);
+    auto status = store->update(
+        [&](Transaction& txn) -> Status {
+          effects.undo();
+          return body(txn, effects);
+        },
+        purpose);
+    const std::vector<Ino> expired = status ? std::vector<Ino>() : effects.expired();
+    effects.end(status.has_value());
+    if (expired.empty()) return status;
+    LRUFS_TRY(store->reap(expired));
+  }
+}
+
+Status Volume::Impl::expect_free(Transaction& txn, Effects& effects, Ino parent,
+                                 std::string_view name) const {
+  const auto taken = txn.view().lookup(parent, name);
+  if (!taken) return taken.error().code == Code::kNotFound ? Status() : fail(taken.error());
+  if (txn.view().roots().expiry.page == store::kNoPage) return fail(Code::kExists);
+  LRUFS_TRY_ASSIGN(const Inode inode, load(txn.view(), taken->ino));
+  if (is_expired(inode)) return effects.reap_first({inode.ino});
+  return fail(Code::kExists);
+}
+
+Status Volume::Impl::expect_empty(Transaction& txn, Effects& effects, const Inode& dir) const {
+  if (dir.entries == 0) return {};
+  LRUFS_TRY_ASSIGN(std::vector<Ino> expired, store->all_expired(txn.view(), dir.ino));
+  if (expired.empty()) return fail(Code::kNotEmpty);
+  return effects.reap_first(std::move(expired));
 }
 
 std::uint64_t Volume::Impl::max_file_size() const {

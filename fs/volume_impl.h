@@ -84,6 +84,10 @@ struct Volume::Impl {
     // An object lost its last name: destroys it, or keeps it as an orphan if it is held. Done with the inode:
     // it is put back where needed.
     Status drop(Transaction& txn, Inode& inode);
+    // An expired object stands in the way, which by its name is not there any more: fails, and change() reaps
+    // it and runs the body again.
+    Status reap_first(std::vector<Ino> expired);
+    [[nodiscard]] const std::vector<Ino>& expired() const { return expired_; }
     void undo();
     void end(bool committed);
 
@@ -91,6 +95,7 @@ struct Volume::Impl {
     Impl& impl_;
     Ino counted_ = store::kNoIno;
     std::uint64_t condemned_ = 0;
+    std::vector<Ino> expired_;
   };
 
   using ChangeBody = std::function<Status(Transaction&, Effects&)>;
@@ -103,6 +108,17 @@ struct Volume::Impl {
   void touch(Ino ino) const {
     if (!options.read_only) store->touch(ino);
   }
+  void touch(const Inode& inode) const {
+    if (!options.read_only) store->touch(inode);
+  }
+  // Nothing to those that do not expire.
+  [[nodiscard]] bool is_expired(const Inode& inode) const {
+    return inode.expires_ever() && store->is_expired(inode);
+  }
+  // The name is to be given: fails if it is taken.
+  Status expect_free(Transaction& txn, Effects& effects, Ino parent, std::string_view name) const;
+  // The directory is to go, or to be replaced: kNotEmpty unless all that it holds has expired.
+  Status expect_empty(Transaction& txn, Effects& effects, const Inode& dir) const;
   void forget(Ino ino, std::uint64_t count) {
     if (nodes.remove(ino, count)) reclaimer->push(ino);
   }
@@ -115,6 +131,8 @@ struct Volume::Impl {
                            std::string_view content, const Caller& caller);
   // unlink and rmdir.
   Status remove(Ino parent, std::string_view name, bool directory);
+  // Without a value: takes the xattr away.
+  Status set_keep_xattr(Ino ino, std::string_view name, std::optional<Bytes> value, int flags);
   // One atomic change of content each. The caller has checked the end against max_file_size().
   Status write_data(Ino ino, std::uint64_t offset, Bytes data, bool kill_suid_gid);
   Status write_hole(Ino ino, std::uint64_t offset, std::uint64_t length, bool kill_suid_gid);

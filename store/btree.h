@@ -36,7 +36,7 @@ struct TreeRoot {
 // What a published state consists of, apart from counters.
 struct Roots {
   TreeRoot names;    // (inode, kind, suffix) → record; keys.h
-  TreeRoot recency;  // (touch sequence, inode) → nothing
+  TreeRoot recency;  // (touch sequence, with kParkedPlaces if parked; inode) → nothing
   TreeRoot expiry;   // (time, inode) → nothing
   TreeRoot spare;
 };

@@ -43,7 +43,7 @@ class Checker {
     finish_object();
     in_names_ = false;
     walk(meta_.roots.recency, [this](Bytes key, Bytes value) { recency_record(key, value); });
-    walk(meta_.roots.expiry, [](Bytes, Bytes) {});
+    walk(meta_.roots.expiry, [this](Bytes key, Bytes value) { expiry_record(key, value); });
     walk(meta_.roots.spare, [](Bytes, Bytes) {});
     counters();
     space();
@@ -315,12 +315,36 @@ class Checker {
     if (raw(inode.touched) >= meta_.counters.next_seq) found("a use lies in the future", ino);
     const bool listed = (inode.flags & Inode::kListed) != 0U;
     if (listed) {
-      const auto at = tree_get(*store_.pager, meta_.roots.recency, Key::recency(inode.touched, ino));
+      const auto at = tree_get(*store_.pager, meta_.roots.recency, Key::recency(inode.listed_at(), ino));
       if (!at || !*at) found("an object is missing in the LRU order", ino);
     } else if (!orphan && ino != kRootIno && raw(ino) < meta_.counters.scan_mark &&
                !(inode.is_directory() && inode.entries > 0)) {
       found("an object is not in the LRU order: it would never be evicted", ino);
     }
+    finish_keeping(inode, listed);
+  }
+
+  // Pins and expiry.
+  void finish_keeping(const Inode& inode, bool listed) {
+    if ((inode.flags & Inode::kPinned) != 0U) {
+      ++pinned_;
+      if (inode.is_directory())
+        ++pinned_directories_;
+      else
+        pinned_bytes_ += inode.size;
+    }
+    if ((inode.flags & Inode::kParked) != 0U && !listed)
+      found("an object is parked but not listed", inode.ino);
+    const bool has_ttl = (inode.flags & Inode::kTtl) != 0U;
+    if (has_ttl && (inode.ttl == 0 || inode.ttl > kMaxTtl))
+      found("a time to live is out of range", inode.ino);
+    if (has_ttl && !inode.is_directory() && !inode.is_regular() && !inode.is_symlink())
+      found("an object expires that is neither file nor symlink", inode.ino);
+    if (inode.expires_ever() != (inode.due != 0) || inode.due > inode.expires)
+      return found("a file's end and its place in the expiry tree do not fit each other", inode.ino);
+    if (inode.due == 0) return;
+    const auto at = tree_get(*store_.pager, meta_.roots.expiry, Key::expiry(inode.due, inode.ino));
+    if (!at || !*at) found("a file is missing in the expiry tree: it would not be reaped", inode.ino);
   }
 
   void recency_record(Bytes key, Bytes /*value*/) {
@@ -329,9 +353,20 @@ class Checker {
     const auto inode = view_.inode(parts->ino);
     if (!inode && inode.error().code == Code::kCorrupt) return;  // its page was found to be damaged
     if (!inode) return found("the LRU order names an inode that does not exist", parts->ino, page_);
-    if ((inode->flags & Inode::kListed) == 0U || inode->touched != parts->seq)
+    if (raw(parts->seq) >= kParkedPlaces) ++parked_;
+    if ((inode->flags & Inode::kListed) == 0U || inode->listed_at() != parts->seq)
       found("the LRU order names an object at a place that is not its own", parts->ino, page_);
     if ((inode->flags & Inode::kOrphan) != 0U) found("an orphan is in the LRU order", parts->ino, page_);
+  }
+
+  void expiry_record(Bytes key, Bytes /*value*/) {
+    const auto parts = split_recency_key(key);
+    if (!parts) return found("a key of the expiry tree is damaged", kNoIno, page_);
+    const auto inode = view_.inode(parts->ino);
+    if (!inode && inode.error().code == Code::kCorrupt) return;  // its page was found to be damaged
+    if (!inode) return found("the expiry tree names an inode that does not exist", parts->ino, page_);
+    if (inode->due != raw(parts->seq))
+      found("the expiry tree names a file at a place that is not its own", parts->ino, page_);
   }
 
   void counters() {
@@ -347,6 +382,12 @@ class Checker {
     compare(report_.orphans, counters.orphans, "orphans");
     compare(report_.orphan_directories, counters.orphan_directories, "orphaned directories");
     compare(content_bytes_, counters.content_bytes, "content bytes");
+    compare(pinned_, counters.pinned_objects, "pinned objects");
+    compare(pinned_directories_, counters.pinned_directories, "pinned directories");
+    compare(pinned_bytes_, counters.pinned_bytes, "bytes of pinned files");
+    compare(parked_, counters.parked, "parked objects");
+    if (counters.unpark_from != 0 && counters.unpark_from < kParkedPlaces)
+      found("the place from which parked objects are to be looked at is none");
   }
 
   void space() {
@@ -378,6 +419,10 @@ class Checker {
   PageNo page_ = kNoPage;  // where the current record lies
   ObjectSeen object_;
   std::uint64_t content_bytes_ = 0;
+  std::uint64_t pinned_ = 0;
+  std::uint64_t pinned_directories_ = 0;
+  std::uint64_t pinned_bytes_ = 0;
+  std::uint64_t parked_ = 0;
   bool in_names_ = false;
   bool is_whole_ = true;  // all tree pages could be read
   static constexpr std::uint64_t kReadPages = 256;

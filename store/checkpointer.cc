@@ -180,6 +180,7 @@ void StoreImpl::start_background() {
   if (!options.background || options.read_only) return;
   checkpoint_thread_ = std::thread([this] { background(); });
   evict_thread_ = std::thread([this] { evict_in_background(); });
+  reaper_thread_ = std::thread([this] { reap_in_background(); });
 }
 
 void StoreImpl::stop_background() {
@@ -188,6 +189,12 @@ void StoreImpl::stop_background() {
     stopping_ = true;
     background_wake_.notify_all();
   }
+  {
+    const MutexLock lock(reaper_mutex_);
+    reaper_stops_ = true;
+    reaper_wake_.notify_all();
+  }
+  if (reaper_thread_.joinable()) reaper_thread_.join();
   if (checkpoint_thread_.joinable()) checkpoint_thread_.join();
   if (evict_thread_.joinable()) evict_thread_.join();
 }

@@ -80,6 +80,8 @@ class Copier {
         LRUFS_TRY(name(txn, object, inode));
       }
       LRUFS_TRY(set_xattrs(txn, inode, xattrs));
+      LRUFS_TRY(txn.set_pinned(inode, is_pinned(object.inode)));
+      LRUFS_TRY(txn.set_ttl(inode, object.inode.ttl));
       made = inode.ino;
       return txn.put_inode(inode);
     }));
@@ -112,6 +114,8 @@ class Copier {
       LRUFS_TRY(set_xattrs(txn, inode, *xattrs));
       LRUFS_TRY(txn.write(inode, 0, *content));
       LRUFS_TRY(txn.truncate(inode, object.inode.size));
+      LRUFS_TRY(txn.set_pinned(inode, is_pinned(object.inode)));
+      LRUFS_TRY(txn.set_expiry(inode, object.inode.ttl, object.inode.expires));
       made = inode.ino;
       return txn.put_inode(inode);
     }));
@@ -122,9 +126,21 @@ class Copier {
         report_.dropped.push_back(object.inode.ino);
         return remove(object, made);
       }
+      if (object.inode.ttl != 0) LRUFS_TRY(keep_end(object.inode, made));
     }
     ++report_.files;
     return {};
+  }
+
+  static bool is_pinned(const Inode& inode) { return (inode.flags & Inode::kPinned) != 0U; }
+
+  // What was written since has moved it.
+  Status keep_end(const Inode& inode, Ino made) {
+    return to_.update([&](Transaction& txn) -> Status {
+      LRUFS_TRY_ASSIGN(Inode copy, txn.view().inode(made));
+      LRUFS_TRY(txn.set_expiry(copy, inode.ttl, inode.expires));
+      return txn.put_inode(copy);
+    });
   }
 
   Result<Bytes> inline_content(const Inode& inode) const {

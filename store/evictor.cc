@@ -1,7 +1,8 @@
 // Which object goes next, and how it goes. The order is exact: the recency tree and the inodes that were
 // never used since their creation (their number is their place) are merged by sequence number. A use that is
 // still in memory is later than the place where its object stands: it is met there, and moved, before it
-// could go.
+// could go. So is what a pin covers: it is parked, behind all that may go, and so met once; when a pin goes
+// away, what is parked is looked at again before the next victim is chosen.
 #include <algorithm>
 
 #include "store/bytes.h"
@@ -49,10 +50,44 @@ Result<std::optional<Inode>> at_scan_mark(const PageSource& pages, const Roots& 
 
 }  // namespace
 
+Result<bool> StoreImpl::look_at_parked(Transaction& txn, std::size_t budget) {
+  constexpr int kAtOnce = 1024;  // looking at one takes a walk upward
+  Transaction::State& s = state_of(txn);
+  s.changed = true;  // the mark moves
+  Cursor cursor(s.pages(), s.roots.recency);
+  LRUFS_TRY(cursor.seek(Key::recency(TouchSeq{s.counters.unpark_from}, Ino{0})));
+  for (int looked_at = 0; cursor.valid(); ++looked_at) {
+    const auto key = split_recency_key(cursor.key());
+    if (!key) return fail(Code::kCorrupt, "a key of the recency tree is damaged");
+    if (looked_at == kAtOnce || s.taken.size() > budget) {
+      s.counters.unpark_from = raw(key->seq);
+      return false;
+    }
+    LRUFS_TRY_ASSIGN(Inode inode, txn.view().inode(key->ino));
+    LRUFS_TRY_ASSIGN(const bool covered, s.is_covered(inode));
+    if (covered) {
+      LRUFS_TRY(cursor.next());
+      continue;
+    }
+    LRUFS_TRY(s.unpark(inode));
+    LRUFS_TRY(txn.put_inode(inode));
+    LRUFS_TRY(cursor.seek(Key::recency(key->seq, key->ino)));
+  }
+  s.counters.unpark_from = 0;
+  return true;
+}
+
 Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn, std::size_t budget,
                                                                 bool& paused) {
   Transaction::State& s = state_of(txn);
   std::size_t moved_protected = 0;
+  if (s.counters.unpark_from != 0) {
+    LRUFS_TRY_ASSIGN(const bool all, look_at_parked(txn, budget));
+    if (!all) {
+      paused = true;
+      return std::nullopt;
+    }
+  }
   for (;;) {
     if (s.taken.size() > budget) {
       paused = true;
@@ -64,8 +99,10 @@ Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn
     if (cursor.valid()) {
       const auto key = split_recency_key(cursor.key());
       if (!key) return fail(Code::kCorrupt, "a key of the recency tree is damaged");
-      LRUFS_TRY_ASSIGN(const Inode inode, txn.view().inode(key->ino));
-      victim = Victim{inode, key->seq};
+      if (raw(key->seq) < kParkedPlaces) {
+        LRUFS_TRY_ASSIGN(const Inode inode, txn.view().inode(key->ino));
+        victim = Victim{inode, key->seq};
+      }
     }
     std::optional<Inode> to_list;
     LRUFS_TRY_ASSIGN(const auto untouched, at_scan_mark(s.pages(), s.roots, s.counters.scan_mark, to_list));
@@ -85,6 +122,12 @@ Result<std::optional<StoreImpl::Victim>> StoreImpl::next_victim(Transaction& txn
     }
     if (victim->inode.is_directory() && victim->inode.entries > 0) {
       LRUFS_TRY(s.unlist(victim->inode));
+      LRUFS_TRY(txn.put_inode(victim->inode));
+      continue;
+    }
+    LRUFS_TRY_ASSIGN(const bool covered, s.is_covered(victim->inode));
+    if (covered) {
+      LRUFS_TRY(s.list_at(victim->inode, victim->seq, true));
       LRUFS_TRY(txn.put_inode(victim->inode));
       continue;
     }

@@ -55,6 +55,13 @@ std::size_t encode_inode(const Inode& inode, MutableBytes out) {
   if ((differ & 1U) != 0U) at = put_time(at, inode.ctime, inode.mtime.sec);
   if ((differ & 2U) != 0U) at = put_time(at, inode.atime, inode.mtime.sec);
   if ((differ & 4U) != 0U) at = put_time(at, inode.btime, inode.mtime.sec);
+  if ((inode.flags & Inode::kTtl) != 0U) {
+    at = put_varint(at, inode.ttl);
+    if (!inode.is_directory()) {
+      at = put_varint(at, inode.expires);
+      at = put_varint(at, inode.due == 0 ? 0 : inode.expires - inode.due + 1);
+    }
+  }
   return static_cast<std::size_t>(at - out.data());
 }
 
@@ -85,6 +92,15 @@ Status decode_inode(Ino ino, Bytes bytes, Inode& inode) {
   inode.ctime = (differ & 1U) != 0U ? next_time(reader, inode.mtime.sec) : inode.mtime;
   inode.atime = (differ & 2U) != 0U ? next_time(reader, inode.mtime.sec) : inode.mtime;
   inode.btime = (differ & 4U) != 0U ? next_time(reader, inode.mtime.sec) : inode.mtime;
+  inode.ttl = inode.expires = inode.due = 0;
+  if ((inode.flags & Inode::kTtl) != 0U) {
+    inode.ttl = reader.next();
+    if (!inode.is_directory()) {
+      inode.expires = reader.next();
+      const std::uint64_t ahead = reader.next();
+      inode.due = ahead == 0 ? 0 : inode.expires - (ahead - 1);
+    }
+  }
   if (!reader.ok() || inode.size > kMaxFileSize)
     return fail(Code::kCorrupt, "the record of inode " + std::to_string(raw(ino)) + " is damaged");
   return {};

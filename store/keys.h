@@ -48,6 +48,7 @@ class Key {
   static Key entry(Ino dir, Cookie cookie);
   static Key orphan(Ino ino);
   static Key recency(TouchSeq seq, Ino ino);
+  static Key expiry(std::uint64_t due, Ino ino) { return recency(TouchSeq{due}, ino); }
 
  private:
   Key() = default;

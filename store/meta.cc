@@ -51,7 +51,12 @@ struct RawMeta {
   std::uint64_t new_pages_sum;       // 280
   std::uint64_t images;              // 288: how many pairs of page numbers follow at 512
   std::uint64_t images_checksum;     // 296: XXH3-64 of these
-  std::uint64_t reserved[25];        // 304: zeros
+  std::uint64_t pinned_objects;      // 304
+  std::uint64_t pinned_directories;  // 312
+  std::uint64_t pinned_bytes;        // 320
+  std::uint64_t parked;              // 328
+  std::uint64_t unpark_from;         // 336
+  std::uint64_t reserved[20];        // 344: zeros
   std::uint64_t checksum;            // 504: XXH3-64 of bytes 0 … 503
 };
 static_assert(sizeof(RawMeta) == kMetaBytes);
@@ -91,6 +96,11 @@ void encode_meta(const Meta& meta, std::byte* page, std::span<const ImageRef> im
   image.orphan_directories = meta.counters.orphan_directories;
   image.content_bytes = meta.counters.content_bytes;
   image.scan_mark = meta.counters.scan_mark;
+  image.pinned_objects = meta.counters.pinned_objects;
+  image.pinned_directories = meta.counters.pinned_directories;
+  image.pinned_bytes = meta.counters.pinned_bytes;
+  image.parked = meta.counters.parked;
+  image.unpark_from = meta.counters.unpark_from;
   std::copy(meta.boot_id.begin(), meta.boot_id.end(), image.boot_id);
   image.device = meta.device;
   image.inode = meta.inode;
@@ -146,6 +156,11 @@ DecodedMeta decode_meta(const std::byte* page) {
   meta.counters.orphan_directories = image.orphan_directories;
   meta.counters.content_bytes = image.content_bytes;
   meta.counters.scan_mark = image.scan_mark;
+  meta.counters.pinned_objects = image.pinned_objects;
+  meta.counters.pinned_directories = image.pinned_directories;
+  meta.counters.pinned_bytes = image.pinned_bytes;
+  meta.counters.parked = image.parked;
+  meta.counters.unpark_from = image.unpark_from;
   std::copy(std::begin(image.boot_id), std::end(image.boot_id), meta.boot_id.begin());
   meta.device = image.device;
   meta.inode = image.inode;

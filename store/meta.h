@@ -16,7 +16,7 @@
 
 namespace lrufs::store {
 
-inline constexpr std::uint32_t kFormatVersion = 2;  // 1: no pages edited in place
+inline constexpr std::uint32_t kFormatVersion = 3;  // 1: no pages edited in place; 2: no pins, no expiry
 inline constexpr std::size_t kMetaBytes = 512;
 inline constexpr std::uint64_t kDurableMetaPage = 0;  // and 1
 inline constexpr std::uint64_t kLiveMetaPage = 2;     // and 3
@@ -44,6 +44,12 @@ struct Counters {
   std::uint64_t orphan_directories = 0;  // of these
   std::uint64_t content_bytes = 0;       // sum of the sizes of all objects but directories
   std::uint64_t scan_mark = 2;  // inodes below it that are not in the recency tree are not in the LRU order
+  std::uint64_t pinned_objects = 0;      // that carry a pin of their own, orphans included
+  std::uint64_t pinned_directories = 0;  // of these
+  std::uint64_t pinned_bytes = 0;        // sum of the sizes of those that are no directories
+  std::uint64_t parked = 0;              // objects in the parked part of the recency tree
+  std::uint64_t unpark_from =
+      0;  // from this place on they are to be looked at again: a pin went; 0: none are
   friend bool operator==(const Counters&, const Counters&) = default;
 };
 

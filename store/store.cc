@@ -70,6 +70,7 @@ Result<Parent> walk_to_parent(const ReadView& view, PathParts parts) {
 
 Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, std::uint32_t mode) {
   Inode prototype;
+  prototype.ttl = dir.ttl;
   prototype.mode = mode;
   prototype.uid = dir.uid;
   prototype.gid = dir.gid;
@@ -83,7 +84,9 @@ Result<Inode> make_child(Transaction& txn, Inode& dir, std::string_view name, st
 
 // The file at the end of the path, made with its parents if it is absent; the caller puts it. `used`: to be
 // touched; kNoIno for a new file, whose number is its place in the order.
-Result<Inode> open_for_writing(Transaction& txn, PathParts parts, Ino& used) {
+// `expired`: one of that name is in the way, which has to be reaped first.
+Result<Inode> open_for_writing(const StoreImpl& store, Transaction& txn, PathParts parts, Ino& used,
+                               std::vector<Ino>& expired) {
   used = kNoIno;
   if (parts.done()) return fail(Code::kIsDirectory);
   Ino at = kRootIno;
@@ -93,6 +96,10 @@ Result<Inode> open_for_writing(Transaction& txn, PathParts parts, Ino& used) {
     const auto inode = txn.find(at, name);
     if (inode) {
       if (last) {
+        if (store.is_expired(*inode)) {
+          expired.assign(1, inode->ino);
+          return fail(Code::kNotFound);
+        }
         if (!inode->is_regular()) return fail(Code::kIsDirectory);
         used = inode->ino;
         return *inode;
@@ -152,6 +159,43 @@ void Store::touch(Ino ino) {
   if (impl_->touches.full()) impl_->wake_background();
 }
 
+void Store::touch(const Inode& inode) {
+  touch(inode.ino);
+  if (inode.expires_ever() && impl_->options.ttl_from_use && !impl_->options.read_only)
+    impl_->note_use(inode);
+}
+
+bool Store::is_expired(const Inode& inode) const { return impl_->is_expired(inode); }
+std::uint64_t Store::expires_at(const Inode& inode) const { return impl_->expires_at(inode); }
+Status Store::reap(const std::vector<Ino>& inodes) { return impl_->reap(inodes); }
+
+Result<std::vector<Ino>> Store::all_expired(const ReadView& view, Ino dir) const {
+  constexpr std::size_t kAtOnce = 64;
+  std::vector<Ino> expired;
+  if (view.roots().expiry.page == kNoPage) return expired;
+  std::vector<Ino> entries;
+  LRUFS_TRY(view.list(dir, Cookie{0}, [&](const DirEntry& entry) {
+    entries.push_back(entry.ino);
+    return entries.size() < kAtOnce;
+  }));
+  for (const Ino ino : entries) {
+    LRUFS_TRY_ASSIGN(const Inode inode, view.inode(ino));
+    if (!is_expired(inode)) return std::vector<Ino>();
+    expired.push_back(ino);
+  }
+  return expired;
+}
+
+Result<std::uint64_t> Store::reap_expired() {
+  constexpr std::size_t kBatch = 64;
+  LRUFS_TRY(impl_->write_uses(true));
+  std::size_t reaped = 0;
+  for (bool more = true; more;) {
+    LRUFS_TRY_ASSIGN(more, impl_->reap_some(kBatch, reaped));
+  }
+  return reaped;
+}
+
 void Store::writer_barrier() const { const MutexLock lock(impl_->writer_); }
 Status Store::reclaim(const std::vector<Ino>& inodes) { return impl_->reclaim(inodes); }
 
@@ -185,6 +229,7 @@ Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
   while (order.size() < limit) {
     bool paused = false;
     LRUFS_TRY_ASSIGN(const auto victim, impl_->next_victim(txn, ~std::size_t{0}, paused));
+    if (paused) continue;
     if (!victim) break;
     order.push_back(victim->inode.ino);
     std::vector<Evicted> told;
@@ -230,7 +275,25 @@ Result<Inode> Store::resolve(std::string_view key) const {
   LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   const Snapshot state = snapshot(Snapshot::Kind::kTransient);
   LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view(), parts));
+  if (is_expired(object.inode)) return fail(Code::kNotFound);
   return object.inode;
+}
+
+// update() of a body that may meet expired files in its way: it says which, and fails; then these go, and it
+// runs again.
+template <typename ExpiryBody>
+Status Store::without_expired(const ExpiryBody& body, Purpose purpose) {
+  for (;;) {
+    std::vector<Ino> expired;
+    Status done = update(
+        [&](Transaction& txn) -> Status {
+          expired.clear();
+          return body(txn, expired);
+        },
+        purpose);
+    if (done || expired.empty()) return done;
+    LRUFS_TRY(reap(expired));
+  }
 }
 
 Status Store::put(std::string_view key, Bytes value) {
@@ -241,8 +304,8 @@ Status Store::put(std::string_view key, Bytes value) {
   }
   Ino used = kNoIno;
   Ino written = kNoIno;
-  LRUFS_TRY(update([&](Transaction& txn) -> Status {
-    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
+  LRUFS_TRY(without_expired([&](Transaction& txn, std::vector<Ino>& expired) -> Status {
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(*impl_, txn, parts, used, expired));
     if (used != kNoIno) impl_->touches.prefetch(used);
     written = inode.ino;
     // What a value of the same form covers is replaced where it is; the rest goes first.
@@ -269,6 +332,7 @@ Status Store::get(std::string_view key, std::string& value) {
   LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view, parts));
   const Inode& inode = object.inode;
   if (inode.is_directory()) return fail(Code::kIsDirectory);
+  if (inode.expires_ever() && is_expired(inode)) return fail(Code::kNotFound);
   impl_->touches.prefetch(inode.ino);
   std::vector<Segment> segments;
   LRUFS_TRY(state.view.map_content(object, 0, inode.size, segments));
@@ -284,7 +348,7 @@ Status Store::get(std::string_view key, std::string& value) {
     if (segment.data != nullptr && impl_->pager->lost_bytes(segment.data, segment.length))
       return unreadable(kNoPage);
   }
-  touch(inode.ino);
+  touch(inode);
   impl_->bytes_read_.fetch_add(value.size(), std::memory_order_relaxed);
   return {};
 }
@@ -295,7 +359,8 @@ Result<std::uint64_t> Store::read(std::string_view key, std::uint64_t offset, Mu
   LRUFS_TRY_ASSIGN(const ReadView::Object& object, walk(state.view, parts));
   const Inode& inode = object.inode;
   if (inode.is_directory()) return fail(Code::kIsDirectory);
-  touch(inode.ino);
+  if (is_expired(inode)) return fail(Code::kNotFound);
+  touch(inode);
   LRUFS_TRY_ASSIGN(const std::uint64_t bytes, state.view.read(inode, offset, out));
   impl_->bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
   return bytes;
@@ -309,8 +374,8 @@ Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
   }
   Ino used = kNoIno;
   Ino written = kNoIno;
-  LRUFS_TRY(update([&](Transaction& txn) -> Status {
-    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(txn, parts, used));
+  LRUFS_TRY(without_expired([&](Transaction& txn, std::vector<Ino>& expired) -> Status {
+    LRUFS_TRY_ASSIGN(Inode inode, open_for_writing(*impl_, txn, parts, used, expired));
     written = inode.ino;
     LRUFS_TRY(txn.write(inode, offset, data, &staged));
     inode.mtime = inode.ctime = now();
@@ -324,13 +389,20 @@ Status Store::write(std::string_view key, std::uint64_t offset, Bytes data) {
 Status Store::erase(std::string_view key) {
   LRUFS_TRY_ASSIGN(const PathParts parts, PathParts::of(key));
   if (parts.done()) return fail(Code::kNotPermitted, "the root cannot be erased");
-  return update(
-      [&](Transaction& txn) -> Status {
+  return without_expired(
+      [&](Transaction& txn, std::vector<Ino>& expired) -> Status {
         LRUFS_TRY_ASSIGN(const Parent parent, walk_to_parent(txn.view(), parts));
         Inode dir = parent.dir;
         LRUFS_TRY_ASSIGN(const ReadView::Object& object, txn.view().find(dir.ino, parent.name));
         Inode child = object.inode;
-        if (child.is_directory() && child.entries > 0) return fail(Code::kNotEmpty);
+        if (is_expired(child)) {
+          expired.assign(1, child.ino);
+          return fail(Code::kNotFound);
+        }
+        if (child.is_directory() && child.entries > 0) {
+          LRUFS_TRY_ASSIGN(expired, all_expired(txn.view(), child.ino));
+          return fail(Code::kNotEmpty);
+        }
         LRUFS_TRY(txn.unlink(dir, parent.name, child));
         dir.mtime = dir.ctime = now();
         LRUFS_TRY(txn.put_inode(dir));
@@ -353,8 +425,11 @@ Result<std::vector<std::string>> Store::names(std::string_view dir, std::string_
   const Inode& inode = object.inode;
   if (!inode.is_directory()) return fail(Code::kNotDirectory);
   std::vector<std::string> names;
+  const bool some_expire = state.view().roots().expiry.page != kNoPage;
   LRUFS_TRY(state.view().list(inode.ino, Cookie{0}, [&](const DirEntry& entry) {
-    if (entry.name >= from) names.emplace_back(entry.name);
+    if (entry.name < from) return true;
+    const auto child = some_expire ? state.view().inode(entry.ino) : Result<Inode>(Inode());
+    if (!child || !is_expired(*child)) names.emplace_back(entry.name);
     return true;
   }));
   const std::size_t count = std::min(limit, names.size());
@@ -374,7 +449,11 @@ Statistics StoreImpl::statistics() {
     s.free_bytes = (space_->free() + growable()) * kPageSize;
     const std::uint64_t set_aside = images_ ? image_pages() : 0;
     s.pending_bytes = (space_->pending() + space_->busy() - set_aside) * kPageSize;
-    s.pinned_bytes = limbo_->pages() * kPageSize;
+    s.snapshot_bytes = limbo_->pages() * kPageSize;
+    s.pinned_objects = current_.counters.pinned_objects;
+    s.pinned_directories = current_.counters.pinned_directories;
+    s.pinned_bytes = current_.counters.pinned_bytes;
+    s.parked_objects = current_.counters.parked;
     s.files = current_.counters.files;
     s.directories = current_.counters.directories;
     s.orphans = current_.counters.orphans;
@@ -401,6 +480,8 @@ Statistics StoreImpl::statistics() {
   s.sync_calls = sync_calls_.load();
   s.evicted_objects = evicted_objects_.load();
   s.evicted_bytes = evicted_bytes_.load();
+  s.expired_objects = expired_objects_.load();
+  s.expired_bytes = expired_bytes_.load();
   s.touches = touch_count_.load();
   s.touch_flushes = touch_flushes_.load();
   s.room_waits = room_waits_.load();

@@ -25,7 +25,7 @@
 
 namespace lrufs::store {
 
-// An object that eviction removed; see Options::on_evict.
+// An object that eviction or expiry removed; see Options::on_evict.
 struct Evicted {
   Ino ino = kNoIno;
   Ino parent = kNoIno;
@@ -51,22 +51,30 @@ struct Options {
   bool from_checkpoint = false;  // ignore the live metas: open as after a power cut
   bool background = true;  // run the checkpoint and eviction threads; false: tests drive the steps themselves
 
+  // Milliseconds that a file or symlink lives that is made where no directory says how long; 0: no end. See
+  // Transaction::set_ttl().
+  std::uint64_t default_ttl = 0;
+  bool ttl_from_use = false;  // that long after the last use, not after the last change of content
+
   // Asked under the writer's lock before an object without names is destroyed: true = somebody still uses it
   // (the kernel holds the inode), so it becomes an orphan. Must not call the store. Default: nobody.
   std::function<bool(Ino)> is_held;
-  // Told after the publish, by the thread that evicted, without any lock. May not start transactions.
+  // Told after the publish, by the thread that evicted or reaped, without any lock. May not start
+  // transactions.
   std::function<void(const std::vector<Evicted>&)> on_evict;
   // Called with true before a thread waits for room or for the disk, and with false after. Whoever serves
   // requests with a few threads can take in another one meanwhile: room may only come when the kernel's
   // FORGETs are read. False as the answer to true: this thread must not wait for others (it may get kNoSpace
   // instead). Takes no locks of the store.
   std::function<bool(bool begins)> on_wait;
-  // Something a person should know (a failed msync, a damaged page, space pinned by an old reader).
+  // Something a person should know (a failed msync, a damaged page, space that an old reader keeps).
   enum class Severity : std::uint8_t { kInfo, kWarning, kError };
   std::function<void(Severity, const std::string&)> on_event;
 
   std::shared_ptr<FileOps> file_ops;     // the seam to the operating system; default: the real one
   std::uint64_t name_hash_mask = ~0ULL;  // for tests only: thins the hash of names out, so that they collide
+  // For tests only: nanoseconds since 1970, by which files expire.
+  std::function<std::uint64_t()> wall_clock;
 };
 
 inline constexpr std::uint64_t kMinBound = 4ULL << 20U;  // 4 MiB
@@ -149,6 +157,7 @@ class Store {
   // -------------------------------------------------------------------------------------- `ino` was used
   // now. Cheap (memory only); written lazily, in batches.
   void touch(Ino ino);
+  void touch(const Inode& inode);  // with Options::ttl_from_use that keeps it from expiring
   // Returns when every transaction that was running at the call has ended.
   void writer_barrier() const;
   // Destroys the orphans among `inodes` that are not held (any more).
@@ -159,6 +168,18 @@ class Store {
   Result<std::uint64_t> evict(std::uint64_t bytes);
   // The next `limit` objects in the order they would go.
   [[nodiscard]] Result<std::vector<Ino>> eviction_order(std::size_t limit) const;
+
+  // --- expiry. By name an expired file is not there any more, whoever asks and whether it was reaped or not;
+  // who has it open goes on as after the removal of its name. The functions by path know that. Those on
+  // inodes do not: a file system asks is_expired().
+  [[nodiscard]] bool is_expired(const Inode& inode) const;
+  [[nodiscard]] std::uint64_t expires_at(const Inode& inode) const;  // nanoseconds since 1970; 0: never
+  // Removes those among `inodes` that have expired. For who meets one in the way.
+  Status reap(const std::vector<Ino>& inodes);
+  // What is in a directory that holds nothing but what has expired, or the beginning of it; else nothing.
+  [[nodiscard]] Result<std::vector<Ino>> all_expired(const ReadView& view, Ino dir) const;
+  // Removes all that have expired, as the background does when it is time; returns how many.
+  Result<std::uint64_t> reap_expired();
 
   // --- durability
   // --------------------------------------------------------------------------------------------------
@@ -195,6 +216,8 @@ class Store {
 
  private:
   explicit Store(std::unique_ptr<StoreImpl> impl);
+  template <typename ExpiryBody>
+  Status without_expired(const ExpiryBody& body, Purpose purpose = Purpose::kWrite);
   std::unique_ptr<StoreImpl> impl_;
 };
 

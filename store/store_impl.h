@@ -1,10 +1,10 @@
 // StoreImpl: the parts of a store and the steps that involve several of them. Internal to store/.
 //
 // Lock order: room_mutex_ → checkpoint_mutex_ → writer_ → { touch batch, protected_mutex_, the caller's
-// is_held }. The mapping's content is protected so: tree pages are written by the transaction that bore them,
-// before they are published, and never after; metas by the holder of writer_ (live) or checkpoint_mutex_
-// (durable); log and map pages under writer_; file content by whoever owns the pages (a writer that staged
-// them, or the transaction).
+// is_held, the times of use }; reaper_mutex_ is taken without any of these. The mapping's content is
+// protected so: tree pages are written by the transaction that bore them, before they are published, and
+// never after; metas by the holder of writer_ (live) or checkpoint_mutex_ (durable); log and map pages under
+// writer_; file content by whoever owns the pages (a writer that staged them, or the transaction).
 #pragma once
 
 #include <atomic>
@@ -25,6 +25,7 @@
 #include "store/store.h"
 #include "store/thread_annotations.h"
 #include "store/touch_batch.h"
+#include "store/use_times.h"
 
 namespace lrufs::store {
 
@@ -53,9 +54,24 @@ struct Transaction::State final : public PageWriter {
   [[nodiscard]] std::uint64_t pages_needed() const;
 
   // The LRU order (txn_order.cc).
-  Status list_at(Inode& inode, TouchSeq seq);  // into the recency tree
+  Status list_at(Inode& inode, TouchSeq seq, bool parked = false);  // into the recency tree
   Status unlist(Inode& inode);
   Status apply_touch(const TouchBatch::Touch& touch);
+
+  // Pins and expiry (txn_keep.cc). Covered: it carries a pin, or one of its names is below a directory that
+  // does. Below: the directory itself, or one that it is in.
+  Result<bool> is_covered(const Inode& inode);
+  Result<bool> is_below_pin(Ino dir);
+  Status unpark(Inode& inode);
+  void look_at_parked_again();
+  Status leaves(const Inode& dir, Inode& child);
+  Status arrives(const Inode& dir, const Inode& child);
+  void count_pin(const Inode& inode, bool pinned);
+  Status schedule(Inode& inode, std::uint64_t expires);
+  Status schedule_exactly(Inode& inode);  // at its end, not before
+  Status unschedule(Inode& inode);
+  Status start_ttl(Inode& inode);
+  Status renew(Inode& inode);  // its content changed
 
   // Content (txn_content.cc).
   Status free_extents(Inode& inode, std::uint64_t first, std::uint64_t end);  // file pages [first, end)
@@ -96,7 +112,12 @@ struct Transaction::State final : public PageWriter {
   Ino named = kNoIno;        // the object that was looked up or linked last, under the name of this hash
   std::uint64_t named_hash = 0;
   PageNo beside = kNoPage;  // where the entry would be of the name that was looked up last and is not there
-  const std::uint64_t losses;  // of the map's guard, when it began
+  std::vector<Ino>
+      moved_out;           // directories with entries that lost a name below a pin, and have no new one yet
+  Ino looked_at = kNoIno;  // the directory that is_below_pin() was asked about last
+  bool looked_at_is_below = false;
+  std::uint64_t earliest_due = ~0ULL;  // of what was put into the expiry tree
+  const std::uint64_t losses;          // of the map's guard, when it began
 };
 
 struct Snapshot::State {
@@ -229,6 +250,9 @@ class StoreImpl {
   // that may be a lot, so it stops once the transaction has taken more than `budget` pages, and sets
   // `paused`: commit, and go on.
   Result<std::optional<Victim>> next_victim(Transaction& txn, std::size_t budget, bool& paused);
+  // Moves what is parked and not covered any more back to its place in the order; false: there is more to
+  // look at, commit and go on.
+  static Result<bool> look_at_parked(Transaction& txn, std::size_t budget);
   Status remove_victim(Transaction& txn, Inode inode, std::vector<Evicted>& told,
                        std::vector<std::uint64_t>& pages);
   // Evicts up to `max_objects` in one transaction, until `pages` were freed (orphaned ones count). Returns
@@ -241,6 +265,33 @@ class StoreImpl {
   void tell_evicted(const std::vector<Evicted>& told);
   void forget_orphan_pages(const std::vector<Evicted>& told);
   bool is_protected(Ino ino) EXCLUDES(protected_mutex_);
+
+  // --- reaper.cc
+  [[nodiscard]] std::uint64_t wall_clock() const;  // nanoseconds since 1970
+  [[nodiscard]] std::uint64_t expires_at(const Inode& inode) const;
+  [[nodiscard]] bool is_expired(const Inode& inode) const;
+  void note_use(const Inode& inode);
+  struct WrittenUse {
+    Ino ino = kNoIno;
+    std::uint64_t time = 0;
+  };
+  struct Reaped {
+    std::vector<Evicted> told;
+    std::vector<std::uint64_t> pages;
+    std::vector<WrittenUse> uses;
+    std::size_t objects = 0;
+  };
+  using ReapBody = std::function<Status(Transaction&, Reaped&)>;
+  Status reap_in_txn(const ReapBody& body, Reaped& reaped);
+  Status reap(const std::vector<Ino>& inodes);
+  // The objects at the beginning of the expiry tree, in one transaction: those that have expired go, those
+  // that were used or written since move on. False: none is due.
+  Result<bool> reap_some(std::size_t max_objects, std::size_t& reaped);
+  Status reap_one(Transaction& txn, const Inode& inode, Reaped& reaped);
+  Status write_uses(bool all);
+  [[nodiscard]] Result<std::uint64_t> first_due();
+  void reap_in_background();
+  void wake_reaper(std::uint64_t due);
 
   // --- checkpointer.cc
   // Returns when `wanted` is durable. `internal`: not on a caller's behalf (for the statistics); `clean`: the
@@ -358,11 +409,19 @@ class StoreImpl {
   bool evict_wanted_ GUARDED_BY(background_mutex_) = false;
   std::thread checkpoint_thread_;
   std::thread evict_thread_;
+
+  UseTimes uses_;
+  Mutex reaper_mutex_;
+  CondVar reaper_wake_;
+  bool reaper_stops_ GUARDED_BY(reaper_mutex_) = false;
+  std::atomic<std::uint64_t> reaper_due_{~0ULL};  // written under reaper_mutex_
+  std::thread reaper_thread_;
   bool closed_ = false;
 
   std::atomic<std::uint64_t> commits_{0}, aborts_{0}, checkpoints_{0}, checkpoint_failures_{0},
-      checkpoint_us_{0}, sync_calls_{0}, evicted_objects_{0}, evicted_bytes_{0}, touch_count_{0},
-      touch_flushes_{0}, room_waits_{0}, bytes_written_{0}, bytes_read_{0};
+      checkpoint_us_{0}, sync_calls_{0}, evicted_objects_{0}, evicted_bytes_{0}, expired_objects_{0},
+      expired_bytes_{0}, touch_count_{0}, touch_flushes_{0}, room_waits_{0}, bytes_written_{0},
+      bytes_read_{0};
 };
 
 }  // namespace lrufs::store

@@ -429,6 +429,10 @@ Status StoreImpl::close() {
   Status result;
   if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load()) {
     if (touches.size() > 0) result = flush_touches();
+    if (uses_.size() > 0) {
+      const Status written = write_uses(true);
+      if (result) result = written;
+    }
     bool unclean = false;
     {
       const MutexLock lock(checkpoint_mutex_);

@@ -330,7 +330,7 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
   if (pending > 0 && progress.useless_checkpoints < 3) return checkpoint_again();
   if (may_wait && (limbo > 0 || orphaned > 0) && progress.waited < kWaitSteps) return RoomStep::kWait;
   report_stalled_reader();
-  return fail(Code::kNoSpace, "the store is full and everything left in it is in use");
+  return fail(Code::kNoSpace, "the store is full and everything left in it is pinned or in use");
 }
 
 }  // namespace lrufs::store

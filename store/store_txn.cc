@@ -298,6 +298,7 @@ Status StoreImpl::commit(Transaction::State& txn) {
   writer_.unlock();
 
   for (const Ino ino : txn.destroyed) touches.forget(ino);
+  if (txn.earliest_due < reaper_due_.load(std::memory_order_relaxed)) wake_reaper(txn.earliest_due);
   return {};
 }
 

@@ -68,6 +68,12 @@ class CondVar {
     lock.release();
     return in_time;
   }
+  // By the wall clock: when that is set, the wait ends at the new time.
+  void wait_until(Mutex& mutex, std::chrono::system_clock::time_point deadline) REQUIRES(mutex) {
+    std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
+    condition_.wait_until(lock, deadline);
+    lock.release();
+  }
   void notify_one() { condition_.notify_one(); }
   void notify_all() { condition_.notify_all(); }
 

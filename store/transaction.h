@@ -49,9 +49,10 @@ class Transaction {
 
   // --- objects
   // ----------------------------------------------------------------------------------------------------- A
-  // new object with the given mode, owner, times and rdev; gets a fresh inode number, no name and nlink 0 (a
-  // directory: nlink 1, its own "."). It must be link()ed, or orphan()ed (O_TMPFILE), before commit.
-  // put_inode() needed.
+  // new object with the given mode, owner, times, rdev and ttl (that of its directory; a file or symlink
+  // gets Options::default_ttl in place of none, others than these and directories get none); gets a fresh
+  // inode number, no name and nlink 0 (a directory: nlink 1, its own "."). It must be link()ed, or orphan()ed
+  // (O_TMPFILE), before commit. put_inode() needed.
   Result<Inode> create(const Inode& prototype);
   Status put_inode(const Inode& inode);
 
@@ -67,6 +68,15 @@ class Transaction {
   Status destroy(const Inode& inode);
   // Keeps a nameless object for those who use it; it leaves the LRU order. put_inode() needed.
   Status orphan(Inode& inode);
+
+  // --- pins and expiry
+  // put_inode() needed. A pinned object, and what lies below it, is not evicted.
+  Status set_pinned(Inode& inode, bool pinned);
+  // Time to live in milliseconds, 0: none. A file expires so long after this call, or after the last change
+  // of its content; what is made in a directory inherits it.
+  Status set_ttl(Inode& inode, std::uint64_t ttl);
+  // The same with a given end, in nanoseconds since 1970: for copies.
+  Status set_expiry(Inode& inode, std::uint64_t ttl, std::uint64_t expires);
 
   // --- content
   // -----------------------------------------------------------------------------------------------------

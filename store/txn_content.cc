@@ -9,6 +9,7 @@ namespace lrufs::store {
 void Transaction::State::set_size(Inode& inode, std::uint64_t size) {
   counters.content_bytes += size;
   counters.content_bytes -= inode.size;
+  if ((inode.flags & Inode::kPinned) != 0U) counters.pinned_bytes += size - inode.size;
   inode.size = size;
 }
 
@@ -188,6 +189,7 @@ Status Transaction::write(Inode& inode, std::uint64_t offset, Bytes data, Staged
   if (offset > kMaxFileSize || data.size() > kMaxFileSize - offset) return fail(Code::kFileTooLarge);
   const std::uint64_t end = offset + data.size();
   s.changed = true;
+  if ((inode.flags & Inode::kTtl) != 0U) LRUFS_TRY(s.renew(inode));
   if ((inode.flags & Inode::kPaged) == 0U && end <= kMaxInline) {
     std::array<std::byte, kMaxInline> content;
     if (offset > 0 || end < inode.size) {
@@ -238,6 +240,7 @@ Status Transaction::truncate(Inode& inode, std::uint64_t size) {
   State& s = *state_;
   if (size > kMaxFileSize) return fail(Code::kFileTooLarge);
   s.changed = true;
+  if ((inode.flags & Inode::kTtl) != 0U) LRUFS_TRY(s.renew(inode));
   if (size > inode.size) LRUFS_TRY(s.zero_tail(inode));
   if (size < inode.size) {
     if ((inode.flags & Inode::kPaged) != 0U) {
@@ -267,6 +270,7 @@ Status Transaction::punch(Inode& inode, std::uint64_t offset, std::uint64_t leng
   if (offset >= inode.size || length == 0) return {};
   const std::uint64_t end = offset + std::min(length, inode.size - offset);
   s.changed = true;
+  if ((inode.flags & Inode::kTtl) != 0U) LRUFS_TRY(s.renew(inode));
   if ((inode.flags & Inode::kPaged) == 0U) {
     LRUFS_TRY_ASSIGN(const auto old, tree_get(s.pages(), s.roots.names, Key::content(inode.ino)));
     if (!old || old->size() <= offset) return {};

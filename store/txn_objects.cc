@@ -41,12 +41,17 @@ Result<Inode> Transaction::create(const Inode& prototype) {
   inode.ino = Ino{s.store->next_seq.fetch_add(1, std::memory_order_relaxed)};
   inode.nlink = inode.is_directory() ? 1 : 0;
   inode.flags = 0;
+  inode.ttl = inode.expires = inode.due = 0;
   inode.size = inode.pages = inode.entries = 0;
   inode.touched = TouchSeq{raw(inode.ino)};  // the first touch then leaves the record's length as it is
   inode.parent = kNoIno;
   inode.cookie = Cookie{0};
   ++(inode.is_directory() ? s.counters.directories : s.counters.files);
   s.changed = true;
+  const bool is_file = inode.is_regular() || inode.is_symlink();
+  std::uint64_t ttl = is_file || inode.is_directory() ? prototype.ttl : 0;
+  if (is_file && ttl == 0) ttl = s.store->options.default_ttl;
+  if (ttl != 0) LRUFS_TRY(set_ttl(inode, ttl));
   return inode;
 }
 
@@ -125,6 +130,7 @@ Status Transaction::State::link_at(Inode& dir, std::string_view name, Inode& chi
   } else {
     LRUFS_TRY(s.put(Key::link(child.ino, dir.ino, cookie), {}));
   }
+  if (!moved_out.empty() && child.is_directory()) LRUFS_TRY(s.arrives(dir, child));
   ++dir.entries;
   ++child.nlink;
   if (child.is_directory()) ++dir.nlink;
@@ -134,6 +140,7 @@ Status Transaction::State::link_at(Inode& dir, std::string_view name, Inode& chi
     --s.counters.orphans;
     if (child.is_directory()) --s.counters.orphan_directories;
     LRUFS_TRY(s.list_at(child, TouchSeq{s.store->next_seq.fetch_add(1, std::memory_order_relaxed)}));
+    if (child.expires_ever()) LRUFS_TRY(s.start_ttl(child));
   }
   return {};
 }
@@ -143,6 +150,7 @@ Status Transaction::unlink(Inode& dir, std::string_view name, Inode& child) {
   LRUFS_TRY_ASSIGN(const DirEntry entry, s.view.lookup(dir.ino, name));
   if (entry.ino != child.ino) return fail(Code::kNotFound);
   const Cookie cookie = entry.cookie;
+  if (s.counters.pinned_objects != 0 || s.counters.parked != 0) LRUFS_TRY(s.leaves(dir, child));
   LRUFS_TRY(s.erase(Key::entry(dir.ino, cookie)));
   if (child.parent == dir.ino && child.cookie == cookie) {
     child.parent = kNoIno;
@@ -175,6 +183,8 @@ Status Transaction::destroy(const Inode& inode) {
   State& s = *state_;
   Inode victim = inode;
   if ((victim.flags & Inode::kListed) != 0U) LRUFS_TRY(s.unlist(victim));
+  LRUFS_TRY(s.unschedule(victim));
+  if ((victim.flags & Inode::kPinned) != 0U) s.count_pin(victim, false);
   if ((victim.flags & Inode::kOrphan) != 0U) {
     LRUFS_TRY(s.erase(Key::orphan(victim.ino)));
     --s.counters.orphans;
@@ -218,6 +228,7 @@ Status Transaction::orphan(Inode& inode) {
   State& s = *state_;
   if ((inode.flags & Inode::kOrphan) != 0U) return {};
   LRUFS_TRY(s.unlist(inode));
+  LRUFS_TRY(s.unschedule(inode));
   inode.flags |= Inode::kOrphan;
   ++s.counters.orphans;
   if (inode.is_directory()) ++s.counters.orphan_directories;

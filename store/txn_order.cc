@@ -1,22 +1,28 @@
 // The LRU order in a transaction. An object is in the order by its entry in the recency tree, or, if it was
-// not used since it was created, by its inode number alone: numbers and touches come from one counter.
+// not used since it was created, by its inode number alone: numbers and touches come from one counter. What a
+// pin covers stands behind all others once eviction has met it, parked, at its place among its kind.
 #include "store/store_impl.h"
 
 namespace lrufs::store {
 
-Status Transaction::State::list_at(Inode& inode, TouchSeq seq) {
+Status Transaction::State::list_at(Inode& inode, TouchSeq seq, bool parked) {
   LRUFS_TRY(unlist(inode));
   inode.touched = seq;
   inode.flags |= Inode::kListed;
-  LRUFS_TRY(tree_put(*this, roots.recency, Key::recency(seq, inode.ino), {}));
+  if (parked) {
+    inode.flags |= Inode::kParked;
+    ++counters.parked;
+  }
+  LRUFS_TRY(tree_put(*this, roots.recency, Key::recency(inode.listed_at(), inode.ino), {}));
   return {};
 }
 
 Status Transaction::State::unlist(Inode& inode) {
   if ((inode.flags & Inode::kListed) == 0U) return {};
-  inode.flags &= ~static_cast<std::uint32_t>(Inode::kListed);
   LRUFS_TRY_ASSIGN(const bool was_there,
-                   tree_erase(*this, roots.recency, Key::recency(inode.touched, inode.ino)));
+                   tree_erase(*this, roots.recency, Key::recency(inode.listed_at(), inode.ino)));
+  if ((inode.flags & Inode::kParked) != 0U) --counters.parked;
+  inode.flags &= ~static_cast<std::uint32_t>(Inode::kListed | Inode::kParked);
   if (!was_there)
     return fail(Code::kCorrupt, "inode " + std::to_string(raw(inode.ino)) + " is missing in the LRU order");
   return {};
@@ -36,7 +42,7 @@ Status Transaction::State::apply_touch(const TouchBatch::Touch& touch) {
     LRUFS_TRY(unlist(inode));
     inode.touched = touch.seq;
   } else {
-    LRUFS_TRY(list_at(inode, touch.seq));
+    LRUFS_TRY(list_at(inode, touch.seq, (inode.flags & Inode::kParked) != 0U));
   }
   std::array<std::byte, kMaxInodeBytes> buffer;
   const std::size_t length = encode_inode(inode, buffer);

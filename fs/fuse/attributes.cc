@@ -22,6 +22,16 @@ std::uint64_t blocks_of(const store::Inode& inode) {
 
 }  // namespace
 
+double believable_for(const store::Inode& inode, double seconds) {
+  if (!inode.expires_ever()) return seconds;
+  constexpr double kRounding = 0.02;
+  const store::Timestamp now = store::now();
+  const double left =
+      static_cast<double>(static_cast<std::int64_t>(inode.expires / 1'000'000'000) - now.sec) +
+      (static_cast<double>(inode.expires % 1'000'000'000) - now.nsec) / 1e9 - kRounding;
+  return std::clamp(left, 0.0, seconds);
+}
+
 struct stat to_stat(const store::Inode& inode) {
   struct stat out {};
   out.st_ino = store::raw(inode.ino);
@@ -48,8 +58,8 @@ fuse_entry_param to_entry(const store::Inode& inode, std::chrono::milliseconds r
   entry.ino = store::raw(inode.ino);
   entry.generation = 0;  // inode numbers are never reused
   entry.attr = to_stat(inode);
-  entry.attr_timeout = kAttributeSeconds;
-  entry.entry_timeout = std::chrono::duration<double>(recency).count();
+  entry.attr_timeout = believable_for(inode, kAttributeSeconds);
+  entry.entry_timeout = believable_for(inode, std::chrono::duration<double>(recency).count());
   return entry;
 }
 

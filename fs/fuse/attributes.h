@@ -18,6 +18,10 @@ inline constexpr double kNegativeSeconds = 86'400;
 // getdents(2) reads as much at once.
 inline constexpr blksize_t kPreferredIo = 128 * 1024;
 
+// `seconds`, or what is left to an inode that expires earlier. The kernel counts in ticks of up to 10 ms and
+// rounds up twice: that is taken off.
+double believable_for(const store::Inode& inode, double seconds);
+
 struct stat to_stat(const store::Inode& inode);
 store::Timestamp to_timestamp(const timespec& time);
 

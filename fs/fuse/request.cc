@@ -103,7 +103,7 @@ void Request::absent() {
 
 void Request::attributes(const Inode& inode) {
   const struct stat attr = to_stat(inode);
-  log_delivery(fuse_reply_attr(take(), &attr, kAttributeSeconds));
+  log_delivery(fuse_reply_attr(take(), &attr, believable_for(inode, kAttributeSeconds)));
 }
 
 void Request::target(const std::string& link) { log_delivery(fuse_reply_readlink(take(), link.c_str())); }

@@ -226,7 +226,7 @@ TEST_F(StoreConcurrencyTest, AStalledReaderBlocksNobody) {
   ok(store().checkpoint());
   EXPECT_LT(Clock::now() - start, kDeadline);
   const auto statistics = store().statistics();
-  EXPECT_GT(statistics.oldest_reader_lag, 200U) << "the store does not say that space is pinned";
+  EXPECT_GT(statistics.oldest_reader_lag, 200U) << "the store does not say that a reader keeps space";
   EXPECT_GT(statistics.pending_bytes, 0U);
   const auto after = look(stalled.snapshot());
   EXPECT_EQ(before, after);

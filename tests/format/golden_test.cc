@@ -139,6 +139,22 @@ class Golden : public StoreTest, public ::testing::WithParamInterface<std::uint3
       return txn.set_xattr(inode, "user." + std::string(250, 'x'), as_bytes("a long name"));
     });
     for (unsigned n = 1; n < 20; n += 3) (void)get("many/" + std::to_string(n));
+    pin_and_expire();
+  }
+
+  // Since version 3. The ends lie in the far future: a golden store is for ever.
+  void pin_and_expire() {
+    put("kept/cold", "below a pin");
+    put("kept/colder/coldest", pattern(9000, 7));
+    change(resolve("kept").ino, [](Transaction& txn, Inode& inode) { return txn.set_pinned(inode, true); });
+    change(resolve("sizes/1001").ino,
+           [](Transaction& txn, Inode& inode) { return txn.set_pinned(inode, true); });
+    put("brief/before", "made before the folder had a time to live");
+    change(resolve("brief").ino,
+           [](Transaction& txn, Inode& inode) { return txn.set_ttl(inode, store::kMaxTtl); });
+    for (const char* name : {"brief/a", "brief/b", "brief/inner/c"}) put(name, name);
+    ok(store().write("brief/b", 1, as_bytes("later")));
+    value(store().evict(1));  // parks what it meets
   }
 };
 
@@ -245,7 +261,12 @@ TEST(FormatBytes, Meta) {
                    .directories = 302,
                    .orphans = 303,
                    .content_bytes = 304,
-                   .scan_mark = 305};
+                   .scan_mark = 305,
+                   .pinned_objects = 306,
+                   .pinned_directories = 307,
+                   .pinned_bytes = 308,
+                   .parked = 309,
+                   .unpark_from = 310};
   meta.device = 401;
   meta.inode = 402;
   meta.durable_txn = TxnId{403};
@@ -258,7 +279,7 @@ TEST(FormatBytes, Meta) {
   const std::array<store::ImageRef, 2> images = {{{PageNo{500}, PageNo{501}}, {PageNo{502}, PageNo{503}}}};
   store::encode_meta(meta, page.data(), images);
 
-  std::string expected = hex("lrufs\r\n\x1a") + "02000000" + "00100000";  //   0: magic, version, page size
+  std::string expected = hex("lrufs\r\n\x1a") + "03000000" + "00100000";  //   0: magic, version, page size
   expected += "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf";                         //  16: uuid
   expected += le64(0x0102030405060708) + le64(10ULL << 30U);              //  32: seed of names, bound
   expected += le64(0x1122334455) + le64(0xFEDCBA9876543210);              //  48: transaction, session
@@ -270,8 +291,9 @@ TEST(FormatBytes, Meta) {
   expected += le64(1) + le64(405);                                        // 256: flags, pages
   expected += le64(0) + le64(406);                                // 272: orphaned folders, sum of pages
   expected += le64(2) + le64(0x9a6260b69a2f2e51);                 // 288: images, their XXH3-64
-  expected += std::string(400, '0');                              // 304: zeros
-  expected += le64(0x586f47d5f9158bd5);                           // 504: XXH3-64 of 0 … 503
+  for (std::uint64_t n = 306; n < 311; ++n) expected += le64(n);  // 304: pins and what is parked
+  expected += std::string(320, '0');                              // 344: zeros
+  expected += le64(0x468f2a414af10d17);                           // 504: XXH3-64 of 0 … 503
   for (std::uint64_t n = 500; n < 504; ++n) expected += le64(n);  // 512: images and their places
   EXPECT_EQ(hex(page), expected);
 
@@ -402,6 +424,12 @@ TEST(FormatBytes, Values) {
             "c80101");
 }
 
+Inode value_of(const std::array<std::byte, store::kMaxInodeBytes>& buffer, std::size_t size) {
+  const auto decoded = store::decode_inode(Ino{99}, Bytes(buffer.data(), size));
+  EXPECT_TRUE(decoded.has_value());
+  return decoded.value_or(Inode());
+}
+
 TEST(FormatBytes, Inodes) {
   Inode inode;
   inode.ino = Ino{99};
@@ -451,6 +479,23 @@ TEST(FormatBytes, Inodes) {
   const auto decoded = store::decode_inode(Ino{99}, Bytes(buffer.data(), store::encode_inode(inode, buffer)));
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(*decoded, inode);
+
+  inode.atime = inode.btime = inode.ctime = inode.mtime;
+  inode.flags |= Inode::kPinned | Inode::kTtl | Inode::kParked;
+  inode.ttl = 300;
+  inode.expires = 1000;
+  inode.due = 998;
+  std::string kept = front;
+  kept.replace(6, 2, "3d");                                                    // flags
+  EXPECT_EQ(encoded(), kept + "d00f" + "05" + "00" + "ac02" + "e807" + "03");  // ttl, end, due before it
+  EXPECT_EQ(value_of(buffer, encoded().size() / 2), inode);
+  inode.due = 0;
+  EXPECT_EQ(encoded(), kept + "d00f" + "05" + "00" + "ac02" + "e807" + "00");
+  EXPECT_EQ(value_of(buffer, encoded().size() / 2), inode);
+  inode.mode = 0040755;
+  inode.expires = 0;
+  EXPECT_TRUE(encoded().ends_with("d00f0500ac02"));  // a directory's ttl is not its own
+  EXPECT_EQ(value_of(buffer, encoded().size() / 2), inode);
 }
 
 // The space log, and the map that it is condensed into.

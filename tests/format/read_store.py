@@ -28,14 +28,16 @@ import struct
 PAGE = 4096
 META_BYTES = 512
 MAGIC = b"lrufs\r\n\x1a"
-VERSION = 2
+VERSION = 3
 MAX_IMAGES = 32
 HEADER_PAGES = 16
 ROOT = 1
 M64 = (1 << 64) - 1
 
 KIND_INODE, KIND_LINK, KIND_XATTR, KIND_INLINE, KIND_EXTENT, KIND_ENTRY, KIND_ORPHAN = 0, 1, 2, 3, 4, 5, 0x80
-FLAG_LISTED, FLAG_ORPHAN, FLAG_PAGED = 1, 2, 4
+FLAG_LISTED, FLAG_ORPHAN, FLAG_PAGED, FLAG_PINNED, FLAG_TTL, FLAG_PARKED = 1, 2, 4, 8, 16, 32
+PARKED_PLACES = 1 << 63
+MAX_TTL = 36_500 * 86_400 * 1000
 S_IFMT, S_IFDIR, S_IFREG, S_IFLNK = 0o170000, 0o040000, 0o100000, 0o120000
 
 
@@ -220,8 +222,10 @@ def read_meta(data):
         return None
     meta = Meta(data)
     need(meta.version <= VERSION, f"written in format {meta.version}, this reader knows {VERSION}")
-    used = 280 if meta.version == 1 else 304
+    used = {1: 280, 2: 304}.get(meta.version, 344)
     need(meta.page_size == PAGE and data[used:504] == bytes(504 - used), "a meta with fields that this format does not have")
+    (meta.pinned, meta.pinned_directories, meta.pinned_bytes, meta.parked,
+     meta.unpark_from) = struct.unpack_from("<5Q", data, 304)
     meta.new_pages_sum, images, images_checksum = struct.unpack_from("<QQQ", data, 280)
     need(images <= MAX_IMAGES, "a meta with too many images")
     if images:
@@ -385,6 +389,13 @@ class Inode:
         differ = fields.byte()
         self.ctime, self.atime, self.btime = (
             (self.mtime[0] + fields.signed(), fields.next()) if differ & bit else self.mtime for bit in (1, 2, 4))
+        self.ttl = self.expires = self.due = 0
+        if self.flags & FLAG_TTL:
+            self.ttl = fields.next()
+            need(0 < self.ttl <= MAX_TTL, f"inode {number}: a time to live that cannot be")
+            if self.type() != S_IFDIR:
+                self.expires, ahead = fields.next(), fields.next()
+                self.due = self.expires - (ahead - 1) if ahead else 0
         need(fields.rest() == b"", f"inode {number} has bytes behind its end")
 
     def type(self):
@@ -518,7 +529,11 @@ def check_objects(store, objects, orphans, met):
     for key, value in store.tree("recency"):
         need(len(key) == 16 and value == b"", "a key of the recency tree is wrong")
         recency[int.from_bytes(key[8:], "big")] = int.from_bytes(key[:8], "big")
-    need(not list(store.tree("expiry")) and not list(store.tree("spare")), "a tree that this format leaves empty")
+    need(not list(store.tree("spare")), "a tree that this format leaves empty")
+    expiry = {}
+    for key, value in store.tree("expiry"):
+        need(len(key) == 16 and value == b"", "a key of the expiry tree is wrong")
+        expiry[int.from_bytes(key[8:], "big")] = int.from_bytes(key[:8], "big")
     counts = collections.Counter()
     for number, each in objects.items():
         inode = each.inode
@@ -536,11 +551,26 @@ def check_objects(store, objects, orphans, met):
         else:
             need(inode.links == names == len(each.links) + (inode.parent != 0), f"inode {number}: a wrong link count")
         listed = inode.flags & FLAG_LISTED != 0
-        need(recency.pop(number, None) == (inode.touched if listed else None), f"inode {number}: a wrong place in the LRU order")
+        parked = inode.flags & FLAG_PARKED != 0
+        place = inode.touched | PARKED_PLACES if parked else inode.touched
+        need(recency.pop(number, None) == (place if listed else None), f"inode {number}: a wrong place in the LRU order")
+        need(listed or not parked, f"inode {number} is parked nowhere")
+        counts["parked"] += parked
+        if inode.flags & FLAG_PINNED:
+            counts["pinned"] += 1
+            counts["pinned directories" if directory else "pinned bytes"] += 1 if directory else inode.size
+        expires = inode.flags & FLAG_TTL and not directory and not is_orphan
+        need(not expires or inode.type() in (S_IFREG, S_IFLNK), f"inode {number} expires, and is neither file nor symlink")
+        need(expiry.pop(number, None) == (inode.due if expires else None), f"inode {number}: a wrong place in the expiry tree")
+        need(inode.due <= inode.expires and (inode.due != 0) == bool(expires), f"inode {number}: due after its end")
         need(listed or is_orphan or number == ROOT or number >= store.meta.scan_mark or each.entries,
              f"inode {number} is not in the LRU order")
         need(number < store.meta.next_seq and inode.touched < store.meta.next_seq, f"inode {number} is from the future")
     need(not recency, "the LRU order names what is not there")
+    need(not expiry, "the expiry tree names what is not there")
+    told = (store.meta.pinned, store.meta.pinned_directories, store.meta.pinned_bytes, store.meta.parked)
+    seen = (counts["pinned"], counts["pinned directories"], counts["pinned bytes"], counts["parked"])
+    need(told == seen, f"pinned, pinned directories and bytes, parked: the meta says {told}, there are {seen}")
     need(orphans <= set(objects), "an orphan record without its inode")
     told = (store.meta.files, store.meta.directories, store.meta.orphans, store.meta.content_bytes)
     seen = (counts["files"], counts["directories"], len(orphans), counts["bytes"])

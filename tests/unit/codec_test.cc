@@ -127,6 +127,11 @@ Inode random_inode(Random& random) {
   inode.touched = TouchSeq{number()};
   inode.parent = Ino{number()};
   inode.cookie = Cookie{number()};
+  if ((inode.flags & Inode::kTtl) == 0U) return inode;
+  inode.ttl = number();
+  if (inode.is_directory()) return inode;
+  inode.expires = number();
+  inode.due = random.chance(20) ? 0 : inode.expires - random.below(inode.expires / 2 + 1);
   return inode;
 }
 
@@ -153,6 +158,8 @@ TEST(InodeCodec, ExtremesFitTheBuffer) {
   inode.mode = inode.uid = inode.gid = inode.nlink = inode.flags = ~0U;
   inode.rdev = inode.pages = inode.entries = ~0ULL;
   inode.size = store::kMaxFileSize;
+  inode.ttl = inode.expires = ~0ULL;
+  inode.due = 1;
   inode.touched = TouchSeq{~0ULL};
   inode.parent = Ino{~0ULL};
   inode.cookie = Cookie{~0ULL};
