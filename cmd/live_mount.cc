@@ -12,6 +12,7 @@
 #include "cmd/mount_table.h"
 #include "cmd/os.h"
 #include "fs/fuse/stats_json.h"
+#include "store/file_ops.h"
 
 namespace lrufs::cmd {
 namespace {
@@ -72,6 +73,7 @@ bool store_is_locked(const std::string& store, bool for_reading) {
   struct flock lock {};
   lock.l_type = for_reading ? F_RDLCK : F_WRLCK;
   lock.l_whence = SEEK_SET;
+  lock.l_len = static_cast<off_t>(store::FileOps::kLockedBytes);
   const bool locked = ::fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
   ::close(fd);
   return locked;

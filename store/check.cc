@@ -441,13 +441,14 @@ CheckReport check_store(StoreImpl& store, std::size_t max_findings) {
 }
 
 Result<CheckReport> check_file(const std::string& path, const CheckOptions& options) {
-  const Options open_options = as_it_lies(options.from_checkpoint, options.file_ops, options.name_hash_mask);
+  Options open_options = as_it_lies(options.from_checkpoint, options.file_ops, options.name_hash_mask);
+  open_options.shared = options.shared;
   StoreImpl store(path, open_options);
   LRUFS_TRY(store.open());
   CheckReport report = check_store(store, options.max_findings);
   LRUFS_TRY(store.close());
   const bool damaged = report.findings.size() + report.suppressed > report.unreadable;
-  if (options.mark && damaged && !report.marked)
+  if (options.mark && !options.shared && damaged && !report.marked)
     report.marked = mark_damaged(path, true, options.file_ops).has_value();
   return report;
 }

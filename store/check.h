@@ -48,7 +48,8 @@ struct CheckReport {
 struct CheckOptions {
   bool from_checkpoint = false;  // the state of the last checkpoint
   std::size_t max_findings = 1000;
-  bool mark = false;  // if damage of the store itself is found, marks it as damaged, if it can be written
+  bool shared = false;  // as Options::shared: the store may be in use; it is not marked then
+  bool mark = false;    // if damage of the store itself is found, marks it as damaged, if it can be written
   std::shared_ptr<FileOps> file_ops;
   std::uint64_t name_hash_mask = ~0ULL;  // for tests only: as in Options
 };

@@ -20,7 +20,9 @@ void StoreImpl::condense() {
   current_.space = space_log_->roots();
   encode_meta(current_, base + (kLiveMetaPage + raw(current_.txn) % 2) * kPageSize);
   readers.publish(current_.txn, current_.roots);
-  for (const PageRun& run : *retired) space_->give_back(run);
+  // Readers of this process do not look at them; those of others load them.
+  for (const PageRun& run : *retired)
+    readers.count_shared() == 0 ? space_->give_back(run) : limbo_->add(current_.txn, run);
 }
 
 Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
@@ -104,6 +106,7 @@ Status StoreImpl::run_checkpoint(bool clean) {
       // The kernel may have dropped dirty pages and show them still: whoever opens the store next must not
       // believe them.
       std::memset(base + kLiveMetaPage * kPageSize, 0, 2 * kPageSize);
+      encode_meta(current_, base + kBaseMetaPage * kPageSize);  // readers beside this process do
     }
     checkpoint_failures_.fetch_add(1, std::memory_order_relaxed);
     return fail(Code::kIo, "the store could not be written to disk: " + describe(error), error.os_errno);
@@ -231,6 +234,7 @@ void StoreImpl::report_stalled_reader() {
   Limbo::Clock::duration age{0};
   {
     const MutexLock lock(writer_);
+    clear_dead_readers();
     limbo_->release();
     pages = limbo_->pages();
     age = limbo_->age();

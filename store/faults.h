@@ -21,6 +21,7 @@ enum class Fault : std::uint32_t {
   kIgnoreReaders = 1U << 8U,         // pages are reused although a reader still sees them
   kSkipImages = 1U << 9U,            // images of pages that are edited in place stay where they are
   kSkipPageSum = 1U << 10U,          // pages of the newest state may be in another version
+  kIgnoreSharedReaders = 1U << 11U,  // the writer does not look for readers of other processes
 };
 
 #ifdef LRUFS_FAULTS

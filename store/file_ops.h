@@ -25,18 +25,28 @@ struct FileIdentity {
 
 class FileOps {
  public:
+  static constexpr std::uint64_t kLockedBytes = 1ULL << 62U;
   virtual ~FileOps() = default;
 
   // Opens (O_NOFOLLOW, O_CLOEXEC; with `create` mode 0600). Returns a descriptor.
   virtual Result<int> open(const std::string& path, bool create, bool read_only) = 0;
   virtual void close(int fd) = 0;
   virtual Result<FileIdentity> identify(int fd) = 0;
-  // An advisory lock on the whole file (open file description lock, fcntl(2) F_OFD_SETLK), not waiting:
-  // kBusy.
+  // An advisory lock on the first kLockedBytes of the file (open file description lock, fcntl(2)
+  // F_OFD_SETLK), not waiting: kBusy.
   virtual Status lock(int fd, bool exclusive) = 0;
+  virtual void unlock(int fd) = 0;
+  // A lock on one of the bytes behind those, for messages between processes: it ends with its holder. False:
+  // somebody else has it. The file must be open for writing.
+  virtual Result<bool> try_lock_byte(int fd, std::uint64_t byte) = 0;
+  virtual void unlock_byte(int fd, std::uint64_t byte) = 0;
+  // Does somebody else hold it?
+  virtual Result<bool> byte_is_locked(int fd, std::uint64_t byte) = 0;
   // Maps `bytes` from the beginning; may reach beyond the end of the file. Not `writable`: what is stored to
   // the mapping stays with this process.
   virtual Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) = 0;
+  // Maps a range as all others see it, as they change it; it may reach beyond the end of the file.
+  virtual Result<std::byte*> map_shared(int fd, std::uint64_t offset, std::uint64_t bytes, bool writable) = 0;
   virtual void unmap(std::byte* base, std::uint64_t bytes) = 0;
   // Makes the file `new_size` bytes long with all blocks allocated (fallocate(2) of the range). kNoSpace if
   // the disk is full: the file's size is then unchanged.

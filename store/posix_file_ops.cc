@@ -23,6 +23,21 @@ tl::unexpected<Error> os_error(const char* call, const std::string& what = {}) {
   return fail(code, std::string(call) + (what.empty() ? "" : " " + what) + ": " + std::strerror(err), err);
 }
 
+struct flock range_lock(short type, std::uint64_t start, std::uint64_t length) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(start);
+  lock.l_len = static_cast<off_t>(length);
+  return lock;
+}
+struct flock whole_file(short type) {
+  return range_lock(type, 0, FileOps::kLockedBytes);
+}
+struct flock one_byte(short type, std::uint64_t byte) {
+  return range_lock(type, FileOps::kLockedBytes + byte, 1);
+}
+
 class PosixFileOps final : public FileOps {
  public:
   Result<int> open(const std::string& path, bool create, bool read_only) override {
@@ -48,18 +63,46 @@ class PosixFileOps final : public FileOps {
   }
 
   Status lock(int fd, bool exclusive) override {
-    struct flock lock {};
-    lock.l_type = static_cast<short>(exclusive ? F_WRLCK : F_RDLCK);
-    lock.l_whence = SEEK_SET;
+    struct flock lock = whole_file(exclusive ? F_WRLCK : F_RDLCK);
     if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
     if (errno == EAGAIN || errno == EACCES)
       return fail(Code::kBusy, "the store is in use by another process (mounted already?)", errno);
     return os_error("fcntl(F_OFD_SETLK)");
   }
 
+  void unlock(int fd) override {
+    struct flock lock = whole_file(F_UNLCK);
+    (void)::fcntl(fd, F_OFD_SETLK, &lock);
+  }
+
+  Result<bool> try_lock_byte(int fd, std::uint64_t byte) override {
+    struct flock lock = one_byte(F_WRLCK, byte);
+    if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return true;
+    if (errno == EAGAIN || errno == EACCES) return false;
+    return os_error("fcntl(F_OFD_SETLK)");
+  }
+
+  void unlock_byte(int fd, std::uint64_t byte) override {
+    struct flock lock = one_byte(F_UNLCK, byte);
+    (void)::fcntl(fd, F_OFD_SETLK, &lock);
+  }
+
+  Result<bool> byte_is_locked(int fd, std::uint64_t byte) override {
+    struct flock lock = one_byte(F_WRLCK, byte);
+    if (::fcntl(fd, F_OFD_GETLK, &lock) != 0) return os_error("fcntl(F_OFD_GETLK)");
+    return lock.l_type != F_UNLCK;
+  }
+
   Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) override {
     const int flags = writable ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
     void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (base == MAP_FAILED) return os_error("mmap");
+    return static_cast<std::byte*>(base);
+  }
+
+  Result<std::byte*> map_shared(int fd, std::uint64_t offset, std::uint64_t bytes, bool writable) override {
+    void* base = ::mmap(nullptr, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd,
+                        static_cast<off_t>(offset));
     if (base == MAP_FAILED) return os_error("mmap");
     return static_cast<std::byte*>(base);
   }

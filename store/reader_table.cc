@@ -76,6 +76,13 @@ bool ReaderTable::any() const {
 
 bool ReaderTable::exclude() {
   excluded_.store(true, std::memory_order_seq_cst);
+  if (shared_ != nullptr) {
+    shared_->exclude();
+    if (shared_->any()) {  // those stay
+      admit();
+      return false;
+    }
+  }
   constexpr int kSpins = 400;
   for (int spins = 0; any(); ++spins) {
     if (spins == kSpins) {
@@ -96,6 +103,7 @@ void ReaderTable::publish(TxnId txn, const Roots& roots) {
     entry.words[2 * i + 1].store(raw(all[i].birth), std::memory_order_release);
   }
   entry.txn.store(raw(txn), std::memory_order_release);
+  if (shared_ != nullptr) shared_->publish(txn);
   latest_.store(raw(txn), std::memory_order_seq_cst);
 }
 
@@ -106,7 +114,7 @@ TxnId ReaderTable::oldest_after(TxnId txn) const {
     const std::uint64_t reader = slots_[i].txn.load(std::memory_order_seq_cst);
     if (reader > raw(txn)) oldest = std::min(oldest, reader);
   }
-  return TxnId{oldest};
+  return TxnId{shared_ == nullptr ? oldest : shared_->oldest_after(raw(txn), oldest)};
 }
 
 std::size_t ReaderTable::count() const {

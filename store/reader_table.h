@@ -8,6 +8,9 @@
 // consistent. In the same way exclude() announces that the writer wants to be alone, and then looks at the
 // slots: a reader that it does not see will see it, and waits.
 //
+// Readers of other processes have a table of their own (shared_readers.h), which the writer's functions look
+// at as well, once it is attached.
+//
 // Thread-safety: acquire() and release() from any thread; publish(), exclude(), admit(), oldest() and
 // oldest_after() from the holder of the writer's lock.
 #pragma once
@@ -17,6 +20,7 @@
 #include <cstdint>
 
 #include "store/btree.h"
+#include "store/shared_readers.h"
 #include "store/types.h"
 
 namespace lrufs::store {
@@ -40,14 +44,28 @@ class ReaderTable {
   // ended within some ten microseconds. One that looks something up takes one or two; so the wait is for
   // those that lost their core, and it is bounded for those that stay.
   [[nodiscard]] bool exclude();
-  void admit() { excluded_.store(false, std::memory_order_seq_cst); }
+  void admit() {
+    if (shared_ != nullptr) shared_->admit();
+    excluded_.store(false, std::memory_order_seq_cst);
+  }
+  // Before others use it, or after they have.
+  void attach(SharedReaders* shared) { shared_ = shared; }
+  // False: a reader needs content to stay as it is. True: until end_overwriting(), which ends the
+  // transaction, no reader will that sees a state before it.
+  [[nodiscard]] bool begin_overwriting() {
+    return !any_frozen() && (shared_ == nullptr || shared_->begin_overwriting());
+  }
+  void end_overwriting() {
+    if (shared_ != nullptr) shared_->end_overwriting();
+  }
   [[nodiscard]] bool any() const;
   // The oldest state that a reader may see; the latest one if there are none.
   [[nodiscard]] TxnId oldest() const { return oldest_after(TxnId{0}); }
   // The same among the readers of states newer than `txn`.
   [[nodiscard]] TxnId oldest_after(TxnId txn) const;
   [[nodiscard]] bool any_frozen() const { return frozen_.load(std::memory_order_seq_cst) != 0; }
-  [[nodiscard]] std::size_t count() const;
+  [[nodiscard]] std::size_t count() const;  // of this process
+  [[nodiscard]] std::size_t count_shared() const { return shared_ == nullptr ? 0 : shared_->count(); }
   [[nodiscard]] TxnId latest() const { return TxnId{latest_.load(std::memory_order_seq_cst)}; }
 
  private:
@@ -64,6 +82,7 @@ class ReaderTable {
   };
   [[nodiscard]] bool read_roots(std::uint64_t txn, Roots& roots) const;
 
+  SharedReaders* shared_ = nullptr;
   std::array<Slot, kSlots> slots_;
   std::array<Published, kRing> ring_;
   std::atomic<std::uint64_t> latest_{0};

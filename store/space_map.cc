@@ -211,6 +211,25 @@ void SpaceMap::give_back(PageRun run) {
   }
 }
 
+std::vector<PageRun> SpaceMap::take_rest() {
+  std::vector<PageRun> runs;
+  for (std::uint64_t page = kHeaderPages; page < grown_; ++page) {
+    if (page % 64 == 0 && (used_[page / 64] | busy_[page / 64]) == ~0ULL) {
+      page += 63;
+      continue;
+    }
+    if (test(used_, page) || test(busy_, page)) continue;
+    set(busy_, page);
+    ++busy_count_;
+    if (!runs.empty() && raw(runs.back().first) + runs.back().count == page)
+      ++runs.back().count;
+    else
+      runs.push_back({PageNo{page}, 1});
+  }
+  recount();
+  return runs;
+}
+
 // Readers look at these bits, too (Pager::current_leaf()).
 void SpaceMap::set_used(std::uint64_t page, bool value) {
   const std::atomic_ref<std::uint64_t> word(used_[page / 64]);

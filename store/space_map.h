@@ -51,6 +51,8 @@ class SpaceMap {
   // of them.
   PageRun take_run(std::uint64_t want, PageNo hint = kNoPage);
   void give_back(PageRun run);  // busy → free, never published
+  // All pages that are neither used nor busy become busy.
+  std::vector<PageRun> take_rest();
 
   // --- commit
   // ------------------------------------------------------------------------------------------------------

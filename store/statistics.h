@@ -30,6 +30,7 @@ struct Statistics {
   std::uint64_t durable_txn = 0;         // last checkpointed
   std::uint64_t pending_touches = 0;     // not yet written
   std::uint64_t readers = 0;             // snapshots now
+  std::uint64_t shared_readers = 0;      // of these, those of other processes
   std::uint64_t oldest_reader_lag = 0;   // in transactions
   std::uint64_t max_files = 0;
   bool read_only = false;

@@ -443,6 +443,7 @@ Statistics StoreImpl::statistics() {
   tell_losses();
   {
     const MutexLock lock(writer_);
+    clear_dead_readers();
     s.bound_bytes = current_.bound_bytes;
     s.used_bytes = space_->used() * kPageSize;
     s.file_bytes = space_->grown() * kPageSize;
@@ -465,7 +466,8 @@ Statistics StoreImpl::statistics() {
   s.reserve_bytes = reserve_ * kPageSize;
   s.durable_txn = durable_txn_.load();
   s.pending_touches = touches.size();
-  s.readers = readers.count();
+  s.shared_readers = readers.count_shared();
+  s.readers = readers.count() + s.shared_readers;
   s.oldest_reader_lag = raw(readers.latest()) - raw(readers.oldest());
   s.max_files = options.max_files;
   s.read_only = options.read_only || failed_.load();

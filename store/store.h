@@ -45,6 +45,11 @@ struct Options {
   bool create = true;           // make the store if the file does not exist or is empty
   bool read_only = false;       // no lock on the file's content is broken, nothing is written
   bool exclusive = false;       // with read_only: nobody else may have it open, nor open it
+  // With read_only: another process may have it open and write, or begin to. The store then shows one state,
+  // content included, that of the opening; its pages are not reused while it is open, so close it soon. Needs
+  // permission to write to the file (the reader announces itself there), unless nobody has it open for
+  // writing.
+  bool shared = false;
   // A store that is damaged, or was seen to be (Statistics::damaged), is opened read-only unless this is set.
   // Even then if its free space is not known.
   bool force = false;

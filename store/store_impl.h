@@ -96,6 +96,7 @@ struct Transaction::State final : public PageWriter {
   ReadView view;
   bool active = true;
   bool changed = false;
+  bool overwrites = false;          // content in place: ReaderTable::begin_overwriting()
   std::vector<PageRun> taken;       // busy until commit
   std::uint64_t refused = 0;        // pages that it asked for last and did not get
   std::vector<PageNo> tree_pages;   // to be sealed
@@ -147,7 +148,8 @@ class StoreImpl {
   // --- store_open.cc
   Status open();
   Status open_or_make();
-  Status open_file(bool& fresh);
+  Status open_file(bool& fresh, bool& writable);
+  Status open_opened(bool fresh);
   Status map_file(std::uint64_t bound);
   [[nodiscard]] Result<bool> was_never_finished(Bytes header) const;
   Status format();
@@ -167,6 +169,21 @@ class StoreImpl {
   [[nodiscard]] bool must_record_damage() const { return damaged_.load() && !damage_is_durable_.load(); }
   void set_bound(std::uint64_t bytes) REQUIRES(writer_);
   Status close();
+
+  // --- store_shared.cc: Options::shared, and the writer's side of it
+  Status lock_file(bool exclusive);
+  Status open_shared(bool can_announce);
+  Status open_unwritten(bool can_announce);
+  // The state of the process that writes. kStale: there is none any more.
+  Status open_beside_writer();
+  Status load_beside_writer(const Meta& meta);
+  // Of a store that nobody writes: announces the state, so that a writer may come.
+  void share_state(TxnId txn);
+  // A writer meets readers of earlier states.
+  void meet_readers() REQUIRES(writer_);
+  void keep_all_for_readers() REQUIRES(writer_);
+  Status admit_readers();
+  void clear_dead_readers() REQUIRES(writer_);
 
   // --- store_txn.cc
   // `in_place`: pages may be edited in place. Then commit() may answer kConflict: run it again without.
@@ -349,6 +366,10 @@ class StoreImpl {
   std::unique_ptr<Pager> pager;
   std::unique_ptr<NameHash> name_hash;
   mutable ReaderTable readers;
+  std::unique_ptr<SharedReaders> shared_readers_;  // of a writer
+  std::unique_ptr<SharedReader> shared_reader_;    // of Options::shared
+  TxnId shared_txn_{0};                            // the state that it sees
+  bool beside_writer_ = false;
   std::atomic<std::uint64_t> next_seq{2};
   TouchBatch touches{next_seq};
 
@@ -377,6 +398,7 @@ class StoreImpl {
   bool disk_full_ GUARDED_BY(writer_) = false;
   std::chrono::steady_clock::time_point disk_full_since_ GUARDED_BY(writer_);
   std::unique_ptr<Limbo> limbo_ GUARDED_BY(writer_);
+  std::chrono::steady_clock::time_point dead_looked_for_ GUARDED_BY(writer_);
   std::unordered_map<std::uint64_t, std::uint64_t> orphan_pages_
       GUARDED_BY(writer_);  // evicted, still held: pages
   std::uint64_t orphan_pages_total_ GUARDED_BY(writer_) = 0;

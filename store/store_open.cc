@@ -55,6 +55,7 @@ StoreImpl::StoreImpl(std::string file, Options opts)
 
 StoreImpl::~StoreImpl() {
   if (fd >= 0 && !closed_) (void)close();
+  shared_reader_.reset();
   guard.reset();
   if (base != nullptr) ops->unmap(base, mapped_bytes);
   if (fd >= 0) ops->close(fd);
@@ -67,9 +68,14 @@ void StoreImpl::set_bound(std::uint64_t bytes) {
   slack_ = least_slack();
 }
 
-Status StoreImpl::open_file(bool& fresh) {
+Status StoreImpl::open_file(bool& fresh, bool& writable) {
   const bool locks_out = !options.read_only || options.exclusive;
-  auto opened = ops->open(path, false, !locks_out);
+  writable = locks_out || options.shared;
+  auto opened = ops->open(path, false, !writable);
+  if (!opened && !locks_out && options.shared && opened.error().os_errno != ENOENT) {
+    writable = false;
+    opened = ops->open(path, false, true);
+  }
   const bool missing = !opened && opened.error().os_errno == ENOENT;
   if (missing && options.create && !options.read_only) opened = ops->open(path, true, false);
   if (!opened) {
@@ -83,14 +89,18 @@ Status StoreImpl::open_file(bool& fresh) {
   fd = *opened;
   LRUFS_TRY_ASSIGN(identity, ops->identify(fd));
   if (!identity.is_regular) return fail(Code::kNotAStore, path + " is not a regular file");
-  LRUFS_TRY(ops->lock(fd, locks_out));
+  if (!options.shared) LRUFS_TRY(lock_file(locks_out));
   fresh = identity.size == 0;
   return {};
 }
 
 Status StoreImpl::map_file(std::uint64_t bound) {
   mapped_bytes = (std::max(bound, identity.size) + kPageSize - 1) / kPageSize * kPageSize;
-  LRUFS_TRY_ASSIGN(base, ops->map(fd, mapped_bytes, !options.read_only));
+  if (beside_writer_) {
+    LRUFS_TRY_ASSIGN(base, ops->map_shared(fd, 0, mapped_bytes, false));
+  } else {
+    LRUFS_TRY_ASSIGN(base, ops->map(fd, mapped_bytes, !options.read_only));
+  }
   guard = std::make_unique<MapGuard>(base, mapped_bytes, fd, !options.read_only);
   pager = std::make_unique<Pager>(base, mapped_bytes / kPageSize, guard.get());
   pager->set_limit(std::min(identity.size, mapped_bytes) / kPageSize);
@@ -114,7 +124,16 @@ Status StoreImpl::open_or_make() {
                                           std::to_string(kMinBound) + " bytes (" +
                                           std::to_string(kMinBound >> 20U) + "M)");
   bool fresh = false;
-  LRUFS_TRY(open_file(fresh));
+  bool writable = false;
+  LRUFS_TRY(open_file(fresh, writable));
+  if (options.shared) return open_shared(writable);
+  LRUFS_TRY(open_opened(fresh));
+  if (!options.read_only) LRUFS_TRY(admit_readers());
+  start_background();
+  return {};
+}
+
+Status StoreImpl::open_opened(bool fresh) {
   std::vector<std::byte> header(4 * kPageSize);
   if (!fresh) {
     LRUFS_TRY(
@@ -132,7 +151,6 @@ Status StoreImpl::open_or_make() {
   } else {
     LRUFS_TRY(open_state(header));
   }
-  start_background();
   return {};
 }
 
@@ -251,13 +269,16 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   opened_from = from_live ? "live" : durable_.clean ? "clean" : "checkpoint";
   if (keep_bound || options.read_only) options.bound = current_.bound_bytes;
   set_bound(options.bound);
+  if (!options.read_only) meet_readers();
+  const bool has_readers = shared_readers_ && shared_readers_->has_claims();
   std::uint64_t grown = identity.size / kPageSize;
   if (grown > capacity_ && open_damage_.empty()) {
     if (space_->high_water() > capacity_)
       return fail(Code::kBoundTooSmall,
                   path + ": the store holds more than fits a bound of " + std::to_string(options.bound) +
                       " bytes; mount it with its old bound of " + std::to_string(old_bound));
-    if (!options.read_only) LRUFS_TRY(ops->truncate(fd, capacity_ * kPageSize));
+    // Readers of an earlier state may see what lies there: then it is cut the next time.
+    if (!options.read_only && !has_readers) LRUFS_TRY(ops->truncate(fd, capacity_ * kPageSize));
     grown = capacity_;
     pager->set_limit(grown);
   }
@@ -282,6 +303,8 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   if (from_live && kLiveMetaPage + raw(current_.txn) % 2 == *choice->live_page)
     current_.txn = TxnId{raw(current_.txn) + 1};
   readers.publish(current_.txn, current_.roots);
+  if (has_readers) keep_all_for_readers();
+  if (options.shared) shared_txn_ = from_live ? choice->live->txn : durable_.txn;
   if (!options.read_only && from_live) {
     // The images of the live meta are in place and will be overwritten: one follows that names none.
     encode_meta(current_, base + (kLiveMetaPage + raw(current_.txn) % 2) * kPageSize);
@@ -426,6 +449,7 @@ Status StoreImpl::close() {
   if (closed_) return {};
   closed_ = true;
   stop_background();
+  shared_reader_.reset();
   Status result;
   if (!options.read_only && fd >= 0 && base != nullptr && !failed_.load()) {
     if (touches.size() > 0) result = flush_touches();
@@ -446,6 +470,12 @@ Status StoreImpl::close() {
   } else if (failed_.load()) {
     const MutexLock lock(failure_mutex_);
     result = fail(Code::kIo, failure_);
+  }
+  if (shared_readers_) {
+    readers.attach(nullptr);
+    shared_readers_->end_session();
+    std::memset(base + kBaseMetaPage * kPageSize, 0, kPageSize);
+    shared_readers_.reset();
   }
   if (base != nullptr) ops->unmap(std::exchange(base, nullptr), mapped_bytes);
   if (fd >= 0) ops->close(std::exchange(fd, -1));

@@ -303,6 +303,7 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
   std::uint64_t orphaned = 0;
   {
     const MutexLock lock(writer_);
+    clear_dead_readers();
     limbo_->release();
     usable = space_->free() + growable();
     pending = space_->pending();

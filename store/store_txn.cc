@@ -267,6 +267,8 @@ Status StoreImpl::commit(Transaction::State& txn) {
     change.freed ? space_->retire_to_limbo(change.run) : space_->publish(change.run);
   readers.publish(txn.id, txn.roots);
   if (!images.empty()) readers.admit();
+  if (txn.overwrites) readers.end_overwriting();
+  clear_dead_readers();
 
   const bool unseen = raw(readers.oldest()) >= raw(txn.id) || on(Fault::kIgnoreReaders);
   for (const SpaceChange& change : changes) {
@@ -303,6 +305,7 @@ Status StoreImpl::commit(Transaction::State& txn) {
 }
 
 void StoreImpl::abort(Transaction::State& txn) {
+  if (txn.overwrites) readers.end_overwriting();
   for (const PageRun& run : txn.taken) space_->give_back(run);
   for (auto touch = txn.touches_written.rbegin(); touch != txn.touches_written.rend(); ++touch)
     touches.restore(*touch);

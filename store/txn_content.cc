@@ -139,7 +139,8 @@ Status Transaction::State::overwrite_pages(Inode& inode, std::uint64_t offset, B
                                            WriteMode mode) {
   store->writer_.assert_held();
   const std::uint64_t end = offset + data.size();
-  const bool in_place = mode == WriteMode::kInPlace && !store->readers.any_frozen();
+  if (mode == WriteMode::kInPlace && !overwrites) overwrites = store->readers.begin_overwriting();
+  const bool in_place = mode == WriteMode::kInPlace && overwrites;
   const auto writable = [&](PageNo page) {
     store->writer_.assert_held();
     return is_mine(page) || (in_place && store->space_->rewritable(page) && !store->pager->lost(page));

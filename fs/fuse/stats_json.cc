@@ -62,6 +62,7 @@ json to_json(const store::Statistics& s) {
       {"durable_txn", s.durable_txn},
       {"pending_touches", s.pending_touches},
       {"readers", s.readers},
+      {"shared_readers", s.shared_readers},
       {"oldest_reader_lag", s.oldest_reader_lag},
       {"max_files", s.max_files},
       {"read_only", s.read_only},

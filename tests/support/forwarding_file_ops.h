@@ -20,6 +20,18 @@ class ForwardingFileOps : public store::FileOps {
   void close(int fd) override { under_->close(fd); }
   store::Result<store::FileIdentity> identify(int fd) override { return under_->identify(fd); }
   store::Status lock(int fd, bool exclusive) override { return under_->lock(fd, exclusive); }
+  void unlock(int fd) override { under_->unlock(fd); }
+  store::Result<bool> try_lock_byte(int fd, std::uint64_t byte) override {
+    return under_->try_lock_byte(fd, byte);
+  }
+  void unlock_byte(int fd, std::uint64_t byte) override { under_->unlock_byte(fd, byte); }
+  store::Result<bool> byte_is_locked(int fd, std::uint64_t byte) override {
+    return under_->byte_is_locked(fd, byte);
+  }
+  store::Result<std::byte*> map_shared(int fd, std::uint64_t offset, std::uint64_t bytes,
+                                       bool writable) override {
+    return under_->map_shared(fd, offset, bytes, writable);
+  }
   store::Result<std::byte*> map(int fd, std::uint64_t bytes, bool writable) override {
     return under_->map(fd, bytes, writable);
   }

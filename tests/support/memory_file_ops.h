@@ -113,6 +113,14 @@ class MemoryFileOps final : public store::FileOps {
     return identity;
   }
   store::Status lock(int /*fd*/, bool /*exclusive*/) override { return {}; }
+  void unlock(int /*fd*/) override {}
+  store::Result<bool> try_lock_byte(int /*fd*/, std::uint64_t /*byte*/) override { return true; }
+  void unlock_byte(int /*fd*/, std::uint64_t /*byte*/) override {}
+  store::Result<bool> byte_is_locked(int /*fd*/, std::uint64_t /*byte*/) override { return false; }
+  store::Result<std::byte*> map_shared(int fd, std::uint64_t offset, std::uint64_t /*bytes*/,
+                                       bool /*writable*/) override {
+    return open_.at(fd)->base + offset;
+  }
   store::Result<std::byte*> map(int fd, std::uint64_t bytes, bool /*writable*/) override {
     if (bytes > most_) return store::fail(store::Code::kIo, "mmap: larger than the test allows", ENOMEM);
     return open_.at(fd)->base;
