@@ -1,4 +1,5 @@
 // lrufs top: a page about a mount that follows what happens.
+#define NCURSES_NOMACROS 1
 #include <curses.h>
 #include <poll.h>
 #include <unistd.h>

@@ -10,6 +10,7 @@
 #include "fs/fuse/event.h"
 #include "fs/fuse/event_log.h"
 #include "fs/fuse/metrics.h"
+#include "fs/fuse/notifier.h"
 #include "fs/fuse/stats_json.h"
 #include "fs/fuse/worker_pool.h"
 
@@ -175,7 +176,7 @@ Control::Found Control::look_up(ControlFile file) {
   Content content = std::make_shared<const std::string>(make(file));
   const MutexLock lock(mutex_);
   const std::uint64_t ino = control_inode(++next_, file);
-  if (content->empty()) return {ino, std::move(content)};  // nothing to keep
+  if ((kind_of(file).mode & 0444U) == 0) return {ino, std::move(content)};  // nothing to keep
   kept_.emplace(ino, content);
   bytes_ += content->size();
   while (kept_.size() > 1 && (kept_.size() > kMaxKept || bytes_ > kMaxKeptBytes)) {
@@ -222,6 +223,9 @@ Status Control::evict(std::string_view text) {
       break;
   }
   if (!done) return fail(done.error());
+  // So that who looks next sees it gone. It only takes long where somebody holds a folder's lock.
+  constexpr std::chrono::milliseconds kTell{1000};
+  (void)context_.notifier.idle_within(kTell);
   if (done->bytes == 0 && done->objects == 0) return fail(Code::kNotFound, "there is nothing that may go");
   std::string what = std::to_string(done->bytes) + " bytes";
   if (done->objects != 0) what = std::to_string(done->objects) + " objects, " + what;

@@ -41,7 +41,7 @@ std::optional<std::size_t> size_of(Request& request, std::uint64_t ino) {
   if (!file) return 0;
   const Control::Content content = request.context().control->content(ino);
   if (content) return content->size();
-  // What is empty is not kept.
+  // Of what is only written nothing is kept.
   if ((kind_of(*file).mode & 0444U) == 0) return 0;
   return std::nullopt;
 }
