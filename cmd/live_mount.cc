@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 
 #include "cmd/mount_table.h"
 #include "cmd/os.h"
+#include "fs/fuse/control_inode.h"
 #include "fs/fuse/stats_json.h"
 #include "store/file_ops.h"
 
@@ -55,6 +57,24 @@ Result<nlohmann::json> mount_statistics(const std::string& mount_point) {
                 shown(mount_point) + " answers with statistics that this version cannot read");
   }
   return parsed;
+}
+
+Result<std::string> control_folder_of(const std::string& path) {
+  LRUFS_TRY_ASSIGN(const MountTable table, read_mount_table());
+  const MountEntry* const mount = mount_containing(table, path);
+  if (mount == nullptr || !mount->is_lrufs())
+    return fail(Code::kInvalid, shown(path) + " is not in a mount of lrufs");
+  const std::string folder = mount->mount_point + "/" + std::string(fs::fuse::kControlName);
+  struct stat attributes {};
+  if (::stat(folder.c_str(), &attributes) == 0 && attributes.st_ino == fs::fuse::kControlFolder)
+    return folder;
+  if (is_dead_mount(errno)) {
+    return fail(Code::kStale, "the daemon behind the mount " + shown(mount->mount_point) +
+                                  " is gone; detach it with: lrufs umount " + shown(mount->mount_point));
+  }
+  return fail(Code::kUnsupported, "the mount " + shown(mount->mount_point) + " has no control folder " +
+                                      std::string(fs::fuse::kControlName) +
+                                      ": it was made with --no-control, or the store has that name itself");
 }
 
 std::uint64_t number_in(const nlohmann::json& statistics, const char* key) {

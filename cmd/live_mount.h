@@ -20,6 +20,10 @@ bool is_dead_mount(int error);
 // is no such thing, i.e. if this is no mount of lrufs.
 store::Result<nlohmann::json> mount_statistics(const std::string& mount_point);
 
+// The control folder of the mount that `path` lies in, "/mnt/.lrufs". kUnsupported if it has none, kInvalid
+// if it is no mount of lrufs, kStale if its daemon is gone.
+store::Result<std::string> control_folder_of(const std::string& path);
+
 // A member of the statistics; 0 or "" if it is missing or of another type.
 std::uint64_t number_in(const nlohmann::json& statistics, const char* key);
 std::string text_in(const nlohmann::json& statistics, const char* key);

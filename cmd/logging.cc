@@ -8,39 +8,19 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <exception>
 #include <memory>
-#include <optional>
-#include <string_view>
 #include <utility>
 
 #include "cmd/os.h"
+#include "fs/fuse/event.h"
 
 namespace lrufs::cmd {
 namespace {
 
 using store::Code;
 using store::fail;
-
-std::optional<spdlog::level::level_enum> level_of(std::string_view name) {
-  using spdlog::level::level_enum;
-  constexpr std::array<std::pair<std::string_view, level_enum>, 8> kLevels = {{
-      {"trace", level_enum::trace},
-      {"debug", level_enum::debug},
-      {"info", level_enum::info},
-      {"warn", level_enum::warn},
-      {"warning", level_enum::warn},
-      {"err", level_enum::err},
-      {"error", level_enum::err},
-      {"off", level_enum::off},
-  }};
-  for (const auto& [known, level] : kLevels) {
-    if (known == name) return level;
-  }
-  return std::nullopt;
-}
 
 // spdlog would make missing folders, and a name with a typo in it would go unnoticed.
 store::Status check_writable(const std::string& path) {
@@ -54,11 +34,13 @@ store::Status check_writable(const std::string& path) {
 }  // namespace
 
 store::Status set_up_logging(const LogOptions& options) {
-  const auto level = level_of(options.level);
+  const auto level = fs::fuse::level_of(options.level);
   if (!level) {
     return fail(Code::kInvalid, "--log-level '" + options.level +
                                     "' does not exist: give trace, debug, info, warning, error or off");
   }
+  if (options.format != "text" && options.format != "json")
+    return fail(Code::kInvalid, "--log-format '" + options.format + "' does not exist: give text or json");
   try {
     std::shared_ptr<spdlog::logger> logger;
     if (options.target == "stderr") {
@@ -77,6 +59,7 @@ store::Status set_up_logging(const LogOptions& options) {
       logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l lrufs[%P]: %v");
       logger->flush_on(spdlog::level::info);
     }
+    if (options.format == "json") logger->set_formatter(std::make_unique<fs::fuse::JsonFormatter>());
     logger->set_level(*level);
     if (logger->flush_level() > spdlog::level::warn) logger->flush_on(spdlog::level::warn);
     spdlog::set_default_logger(std::move(logger));

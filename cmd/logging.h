@@ -10,12 +10,13 @@
 namespace lrufs::cmd {
 
 struct LogOptions {
-  std::string target;          // "stderr", "syslog", or a file (absolute; appended to)
-  std::string level = "info";  // trace, debug, info, warning, error, off
+  std::string target;           // "stderr", "syslog", or a file (absolute; appended to)
+  std::string level = "info";   // trace, debug, info, warning, error, off
+  std::string format = "text";  // or "json": an object a line (fs/fuse/event.h)
 };
 
-// kInvalid for a level that does not exist, kIo for a file that cannot be written. The message names the
-// option.
+// kInvalid for a level or a format that does not exist, kIo for a file that cannot be written. The message
+// names the option.
 store::Status set_up_logging(const LogOptions& options);
 
 }  // namespace lrufs::cmd

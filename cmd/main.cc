@@ -19,6 +19,7 @@ constexpr const char* kFooter = R"(Examples:
   lrufs mount --size 10G cache.lrufs /mnt/cache   make a cache of at most 10 GiB and mount it
   cp -r build/ /mnt/cache/                        use it: old files go when it is full
   lrufs stat /mnt/cache                           how full it is, what was evicted
+  lrufs top /mnt/cache                            the same, as it goes
   lrufs umount /mnt/cache                         write everything to the disk and unmount
   lrufs mount cache.lrufs /mnt/cache              everything is still there
   lrufs check cache.lrufs                         (unmounted) check every page of it
@@ -37,8 +38,9 @@ int run(const std::vector<std::string>& arguments) {
   program.require_subcommand(1);
   program.get_formatter()->column_width(34);
   program.footer(kFooter);
-  const std::array verbs = {add_mount(program), add_umount(program), add_stat(program), add_check(program),
-                            add_copy(program),  add_dump(program),   add_load(program)};
+  const std::array verbs = {add_mount(program), add_umount(program),     add_stat(program), add_check(program),
+                            add_copy(program),  add_dump(program),       add_load(program),
+                            add_evict(program), add_checkpoint(program), add_top(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
 
   try {

@@ -24,6 +24,9 @@
 #include "cmd/service.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
+#include "fs/fuse/control_inode.h"
+#include "fs/fuse/event.h"
+#include "fs/fuse/metrics_server.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/run.h"
 
@@ -49,10 +52,13 @@ struct Arguments {
   std::string ttl_from;
   std::string log;
   std::string log_level;
+  std::string log_format;
+  std::string metrics;
   std::vector<std::string> options;  // of -o
   bool from_checkpoint = false;
   bool force = false;
   bool foreground = false;
+  bool no_control = false;
 };
 
 struct Plan {
@@ -77,6 +83,7 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
       {"recency", &arguments.recency}, {"max_files", &arguments.max_files},
       {"log", &arguments.log},         {"log_level", &arguments.log_level},
       {"ttl", &arguments.ttl},         {"ttl_from", &arguments.ttl_from},
+      {"log_format", &arguments.log_format},
   };
   for (const auto& [own_name, value] : own) {
     if (name != own_name) continue;
@@ -95,8 +102,8 @@ Status take_options(Arguments& arguments, Plan& plan) {
         return fail(Code::kInvalid,
                     "-o " + word +
                         " is not known. lrufs takes size=, sync=, recency=, max_files=, ttl=, ttl_from=, "
-                        "log=, log_level=, from_checkpoint, force and nonempty; the rest are the options of "
-                        "mount(8) and "
+                        "log=, log_level=, log_format=, metrics=, no_control, from_checkpoint, force and "
+                        "nonempty; the rest are the options of mount(8) and "
                         "fuse(8), such as allow_other or ro");
       }
     }
@@ -167,7 +174,11 @@ Result<Plan> make_plan(Arguments arguments) {
     LRUFS_TRY_ASSIGN(store.max_files, parse_count("--max-files", arguments.max_files));
   }
   LRUFS_TRY(take_expiry(arguments, store));
+  if (arguments.no_control) mount.control = false;
+  if (!arguments.metrics.empty()) mount.metrics = arguments.metrics;
+  if (!mount.metrics.empty()) LRUFS_TRY(fs::fuse::parse_metrics_address(mount.metrics));
   if (!arguments.log_level.empty()) plan.log.level = arguments.log_level;
+  if (!arguments.log_format.empty()) plan.log.format = arguments.log_format;
   plan.log.target = arguments.log.empty() ? (arguments.foreground ? "stderr" : "syslog") : arguments.log;
   if (plan.log.target == "stderr" && !arguments.foreground) {
     return fail(
@@ -213,6 +224,12 @@ Status check_all(const Plan& plan) {
   return wait_for_store(mount.store, mount.read_only);
 }
 
+bool has_control(const std::string& mount_point) {
+  struct stat folder {};
+  return ::lstat((mount_point + "/" + std::string(fs::fuse::kControlName)).c_str(), &folder) == 0 &&
+         folder.st_ino == fs::fuse::kControlFolder;
+}
+
 // What a program would see now.
 Status see_mount(const MountOptions& mount) {
   const std::string& mount_point = mount.mount_point;
@@ -234,11 +251,20 @@ Status see_mount(const MountOptions& mount) {
         "lrufs check --repair %s. To write it all the same: mount with --force\n",
         shown(mount.store).c_str(), shown(mount.store).c_str());
   }
+  if (mount.control && !has_control(mount_point))
+    std::fprintf(
+        stderr,
+        "lrufs: the store has something of its own named %s in its root, so this mount has no control "
+        "folder: rename it, and mount again\n",
+        std::string(fs::fuse::kControlName).c_str());
   return {};
 }
 
 void log_ready(const Plan& plan) {
-  spdlog::info("{}: mounted, with the store {}", plan.run.mount.mount_point, plan.run.mount.store);
+  const MountOptions& mount = plan.run.mount;
+  fs::fuse::tell(fs::fuse::Level::info, "mounted",
+                 mount.mount_point + ": mounted, with the store " + mount.store,
+                 {{"mount_point", mount.mount_point}, {"store", mount.store}});
 }
 
 int run_in_foreground(Plan plan) {
@@ -261,7 +287,7 @@ int run_in_foreground(Plan plan) {
     log_ready(plan);
     link.ready();
   });
-  if (!ended) spdlog::error("{}", store::describe(ended.error()));
+  if (!ended) fs::fuse::tell(fs::fuse::Level::err, "failed", store::describe(ended.error()));
   if (!ended) link.failed(ended.error());
   spdlog::shutdown();
   std::exit(ended ? kOk : kFailed);  // NOLINT(concurrency-mt-unsafe): run() has ended its threads
@@ -328,8 +354,8 @@ Verb add_mount(CLI::App& program) {
   app->add_option("-o", arguments->options,
                   "Options of mount(8) and fuse(8), such as allow_other, ro,\n"
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
-                  "max_files=, ttl=, ttl_from=, log=, log_level=,\n"
-                  "from_checkpoint, force, and:\n"
+                  "max_files=, ttl=, ttl_from=, log=, log_level=, log_format=,\n"
+                  "metrics=, no_control, from_checkpoint, force, and:\n"
                   "noxattr: no xattrs; saves a request for each new file\n"
                   "threads=N: threads that serve requests (default: 4)\n"
                   "placement=auto|spread|alone|close: which of them answers,\n"
@@ -351,6 +377,14 @@ Verb add_mount(CLI::App& program) {
   app->add_option("--log-level", arguments->log_level,
                   "trace, debug, info (the default), warning, error or off")
       ->type_name("LEVEL");
+  app->add_option("--log-format", arguments->log_format, "text (the default), or json: an object a line")
+      ->type_name("text|json");
+  app->add_option("--metrics", arguments->metrics,
+                  "Serve metrics by HTTP there, such as 127.0.0.1:9100 or\n"
+                  "[::1]:9100, for Prometheus; also /healthz and /readyz")
+      ->type_name("HOST:PORT");
+  app->add_flag("--no-control", arguments->no_control,
+                "No folder .lrufs (not listed) with statistics and commands");
   app->footer(
       "Examples:\n"
       "  lrufs mount --size 10G cache.lrufs /mnt/cache\n"

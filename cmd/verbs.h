@@ -23,6 +23,9 @@ Verb add_check(CLI::App& program);
 Verb add_copy(CLI::App& program);
 Verb add_dump(CLI::App& program);
 Verb add_load(CLI::App& program);
+Verb add_evict(CLI::App& program);
+Verb add_checkpoint(CLI::App& program);
+Verb add_top(CLI::App& program);
 
 // Prints "lrufs: message" to stderr and returns the code.
 int report(const store::Error& error, int exit_code = kFailed);

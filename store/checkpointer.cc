@@ -281,7 +281,7 @@ void StoreImpl::evict_in_background() {
         if (stopping_) return;
       }
       if (missing > 0) {
-        const auto evicted = evict_some(missing, 64, true);
+        const auto evicted = evict_some(missing, 64, EvictionReason::kCapacity, true);
         if (evicted && *evicted) continue;
       } else if (checkpoint_helps) {
         (void)checkpoint_for_room();

@@ -174,9 +174,21 @@ Status StoreImpl::remove_victim(Transaction& txn, Inode inode, std::vector<Evict
 }
 
 Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted, std::size_t max_objects,
-                                                           bool ahead) {
+                                                           EvictionReason reason, bool ahead) {
   // Eviction lives on the reserve: its transactions are kept small, or they would need more than they free.
   const std::size_t budget = reserve_ / 4;
+  const auto least_recent = [&](Transaction& txn, std::size_t, bool& paused) -> Result<std::optional<Inode>> {
+    LRUFS_TRY_ASSIGN(const auto victim, next_victim(txn, budget, paused));
+    if (!victim || (ahead && raw(victim->inode.ino) == last_written_.load())) return std::nullopt;
+    return victim->inode;
+  };
+  LRUFS_TRY_ASSIGN(const auto done, evict_chosen(least_recent, wanted, max_objects, reason));
+  if (!done) return std::nullopt;
+  return done->bytes / kPageSize;
+}
+
+Result<std::optional<Evictions>> StoreImpl::evict_chosen(const Choose& choose, std::uint64_t wanted,
+                                                         std::size_t max_objects, EvictionReason reason) {
   bool in_place = true;
   for (int attempt = 0;; ++attempt) {
     bool paused = false;
@@ -188,10 +200,10 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
     Transaction txn(make_transaction(std::move(state)));
     const auto run = [&]() -> Status {
       while (objects < max_objects && total < wanted && !paused) {
-        LRUFS_TRY_ASSIGN(const auto victim, next_victim(txn, budget, paused));
-        if (!victim || (ahead && raw(victim->inode.ino) == last_written_.load())) break;
+        LRUFS_TRY_ASSIGN(const auto victim, choose(txn, objects, paused));
+        if (!victim) break;
         const std::size_t before = pages.size();
-        LRUFS_TRY(remove_victim(txn, victim->inode, told, pages));
+        LRUFS_TRY(remove_victim(txn, *victim, told, pages));
         for (std::size_t i = before; i < pages.size(); ++i) total += pages[i];
         ++objects;
       }
@@ -221,10 +233,11 @@ Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted,
       continue;
     }
     if (objects == 0) return std::nullopt;
-    evicted_objects_.fetch_add(objects, std::memory_order_relaxed);
-    evicted_bytes_.fetch_add(total * kPageSize, std::memory_order_relaxed);
+    EvictionCounts& counts = evictions_.at(static_cast<std::size_t>(reason));
+    counts.objects.fetch_add(objects, std::memory_order_relaxed);
+    counts.bytes.fetch_add(total * kPageSize, std::memory_order_relaxed);
     tell_evicted(told);
-    return total;
+    return Evictions{objects, total * kPageSize};
   }
 }
 
@@ -243,7 +256,162 @@ void StoreImpl::evict_a_share() {
   if (objects < kBatch && pages < kBatch) return;
   objects_owed_.store(0, std::memory_order_relaxed);
   pages_owed_.store(0, std::memory_order_relaxed);
-  (void)evict_some(std::min(due, std::max<std::uint64_t>(pages, kBatch)), kBatch, true);
+  (void)evict_some(std::min(due, std::max<std::uint64_t>(pages, kBatch)), kBatch, EvictionReason::kCapacity,
+                   true);
+}
+
+namespace {
+
+// Merges the sources of an order, and collects what stands in it.
+class Standings {
+ public:
+  Standings(const ReadView& view, std::size_t limit) : view_(view), limit_(limit) {}
+  [[nodiscard]] bool full() const { return found_.size() >= limit_; }
+  // One that went meanwhile, or has no name any more, is left out.
+  Status add(const Inode& inode) {
+    auto path = view_.path_of(inode.ino);
+    if (path)
+      found_.push_back({inode, *std::move(path)});
+    else if (path.error().code != Code::kNotFound)
+      return fail(std::move(path).error());
+    return {};
+  }
+  std::vector<Store::Standing> take() { return std::move(found_); }
+
+ private:
+  const ReadView& view_;
+  const std::size_t limit_;
+  std::vector<Store::Standing> found_;
+};
+
+bool may_go(const Inode& inode) {
+  return inode.ino != kRootIno && (inode.flags & Inode::kOrphan) == 0U &&
+         !(inode.is_directory() && inode.entries > 0);
+}
+
+}  // namespace
+
+Result<std::vector<Store::Standing>> StoreImpl::next_to_go(std::size_t limit) {
+  constexpr int kMaxSteps = 20'000;  // a snapshot is to be short
+  std::uint64_t mark = 0;
+  {
+    const MutexLock lock(writer_);
+    mark = current_.counters.scan_mark;
+  }
+  const Snapshot::State state(*this, Snapshot::Kind::kTransient);
+  const ReadView& view = state.view;
+  Standings found(view, limit);
+  std::map<std::uint64_t, Inode> later;  // used since: by that use
+  Cursor listed(view.pages(), view.roots().recency);
+  LRUFS_TRY(listed.first());
+  bool more_inodes = true;
+  for (int step = 0; step < kMaxSteps && !found.full(); ++step) {
+    std::optional<Inode> untouched;
+    if (more_inodes) {
+      std::optional<Inode> by_use;
+      LRUFS_TRY_ASSIGN(untouched, at_scan_mark(view.pages(), view.roots(), mark, by_use));
+      if (by_use) {
+        later.emplace(raw(by_use->touched), *by_use);
+        continue;
+      }
+      more_inodes = untouched.has_value();
+    }
+    constexpr std::uint64_t kNever = ~0ULL;
+    std::uint64_t listed_at = kNever;
+    Ino listed_ino = kNoIno;
+    if (listed.valid()) {
+      const auto key = split_recency_key(listed.key());
+      if (!key) return fail(Code::kCorrupt, "a key of the recency tree is damaged");
+      listed_at = raw(key->seq);
+      listed_ino = key->ino;
+    }
+    const std::uint64_t made_at = untouched ? raw(untouched->ino) : kNever;
+    const std::uint64_t used_at = later.empty() ? kNever : later.begin()->first;
+    if (used_at < std::min(listed_at, made_at)) {
+      LRUFS_TRY(found.add(later.begin()->second));
+      later.erase(later.begin());
+      continue;
+    }
+    if (std::min(listed_at, made_at) == kNever) break;
+    Inode next;
+    if (listed_at < made_at) {
+      LRUFS_TRY(listed.next());
+      const auto inode = view.inode(listed_ino);
+      if (!inode && inode.error().code == Code::kNotFound) continue;
+      LRUFS_TRY_ASSIGN(next, inode);
+    } else {
+      next = *untouched;
+      mark = raw(next.ino) + 1;
+    }
+    if (!may_go(next) || is_protected(next.ino)) continue;
+    if (const auto use = touches.find(next.ino))
+      later.emplace(raw(*use), next);
+    else
+      LRUFS_TRY(found.add(next));
+  }
+  return found.take();
+}
+
+Result<std::vector<Store::Standing>> StoreImpl::last_used(std::size_t limit) {
+  constexpr int kMaxSteps = 20'000;
+  std::vector<TouchBatch::Touch> uses;
+  const auto later_first = [](const TouchBatch::Touch& a, const TouchBatch::Touch& b) {
+    return a.seq > b.seq;
+  };
+  for (std::size_t shard = 0; shard < TouchBatch::kShards; ++shard) {
+    const std::vector<TouchBatch::Touch> some = touches.shard(shard);
+    uses.insert(uses.end(), some.begin(), some.end());
+    // Some may be of objects that are listed nowhere (directories with entries, orphans).
+    const auto keep = static_cast<std::ptrdiff_t>(std::min(uses.size(), 4 * limit + 64));
+    std::partial_sort(uses.begin(), uses.begin() + keep, uses.end(), later_first);
+    uses.resize(static_cast<std::size_t>(keep));
+  }
+  const Snapshot::State state(*this, Snapshot::Kind::kTransient);
+  const ReadView& view = state.view;
+  Standings found(view, limit);
+  auto use = uses.begin();
+  Cursor listed(view.pages(), view.roots().recency);
+  LRUFS_TRY(listed.last());
+  Cursor made(view.pages(), view.roots().names);
+  LRUFS_TRY(made.last());
+  for (int step = 0; step < kMaxSteps && !found.full(); ++step) {
+    const std::uint64_t used_at = use == uses.end() ? 0 : raw(use->seq);
+    std::optional<RecencyKey> key;
+    if (listed.valid()) {
+      key = split_recency_key(listed.key());
+      if (!key) return fail(Code::kCorrupt, "a key of the recency tree is damaged");
+    }
+    const std::uint64_t listed_at = key ? raw(key->seq) : 0;
+    const std::uint64_t made_at =
+        made.valid() && made.key().size() >= kKeyPrefix ? load_be64(made.key().data()) : 0;
+    const std::uint64_t last = std::max({used_at, listed_at, made_at});
+    if (last <= raw(kRootIno)) break;
+    Ino ino{last};
+    if (last == used_at) {
+      ino = use->ino;
+      ++use;
+    } else if (last == listed_at) {
+      ino = key->ino;
+      LRUFS_TRY(listed.prev());
+    } else {
+      LRUFS_TRY(made.seek(Key::inode(ino)));
+      if (made.valid())
+        LRUFS_TRY(made.prev());
+      else
+        LRUFS_TRY(made.last());
+    }
+    const auto inode = view.inode(ino);
+    if (!inode && inode.error().code == Code::kNotFound) continue;
+    LRUFS_TRY_ASSIGN(const Inode next, inode);
+    if (!may_go(next)) continue;
+    // By its last use only.
+    if (last != used_at && touches.find(ino)) continue;
+    if (last == made_at && last != used_at && last != listed_at &&
+        ((next.flags & Inode::kListed) != 0U || raw(next.touched) > raw(ino)))
+      continue;
+    LRUFS_TRY(found.add(next));
+  }
+  return found.take();
 }
 
 // The transaction that made these orphans did not happen.

@@ -83,8 +83,9 @@ Status StoreImpl::reap_in_txn(const ReapBody& body, Reaped& reaped) {
   }
   std::uint64_t pages = 0;
   for (const std::uint64_t each : reaped.pages) pages += each;
-  expired_objects_.fetch_add(reaped.objects, std::memory_order_relaxed);
-  expired_bytes_.fetch_add(pages * kPageSize, std::memory_order_relaxed);
+  EvictionCounts& counts = evictions_.at(static_cast<std::size_t>(EvictionReason::kExpiry));
+  counts.objects.fetch_add(reaped.objects, std::memory_order_relaxed);
+  counts.bytes.fetch_add(pages * kPageSize, std::memory_order_relaxed);
   for (const WrittenUse& use : reaped.uses) uses_.written(use.ino, use.time);
   tell_evicted(reaped.told);
   return {};

@@ -307,6 +307,16 @@ bool SpaceMap::chunk_empty(std::uint64_t chunk) const {
   return std::all_of(words, words + kChunkWords, [](std::uint64_t word) { return word == 0; });
 }
 
+std::uint64_t SpaceMap::unsynced() const {
+  std::uint64_t pages = 0;
+  for (std::uint64_t chunk = 0; chunk < chunk_count(); ++chunk) {
+    if (chunk_epoch_[chunk] + 1 < epoch_) continue;  // as the last checkpoint has it
+    for (std::uint64_t word = chunk * kChunkWords; word < (chunk + 1) * kChunkWords; ++word)
+      pages += static_cast<std::uint64_t>(std::popcount(used_[word] & ~durable_[word]));
+  }
+  return pages;
+}
+
 std::uint64_t SpaceMap::high_water() const {
   for (std::uint64_t word = words_; word > 0; --word) {
     const std::uint64_t bits = used_[word - 1] | durable_[word - 1] | busy_[word - 1];

@@ -88,6 +88,8 @@ class SpaceMap {
   [[nodiscard]] std::uint64_t used() const { return used_count_; }
   [[nodiscard]] std::uint64_t busy() const { return busy_count_; }
   [[nodiscard]] std::uint64_t pending() const { return grown_ - free_ - used_count_ - busy_count_; }
+  // Used, but not by the durable state. Looks only where something changed lately.
+  [[nodiscard]] std::uint64_t unsynced() const;
   // One above the highest page in use by the current or the durable state.
   [[nodiscard]] std::uint64_t high_water() const;
 

@@ -1,10 +1,28 @@
 // Counters of one store since it was opened, and its state now. A plain value.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace lrufs::store {
+
+// Why objects were evicted. A new reason is one line here and one in eviction_reason_name().
+enum class EvictionReason : std::uint8_t {
+  kCapacity,  // room was needed, or will be
+  kMaxFiles,  // Options::max_files
+  kRequest,   // somebody asked for it: Store::evict(), evict_key(), evict_prefix()
+  kExpiry,    // its time was over
+};
+inline constexpr std::size_t kEvictionReasons = static_cast<std::size_t>(EvictionReason::kExpiry) + 1;
+std::string_view eviction_reason_name(EvictionReason reason);  // "capacity", "max_files", …
+
+struct Evictions {
+  std::uint64_t objects = 0;
+  std::uint64_t bytes = 0;
+};
 
 struct Statistics {
   // State.
@@ -16,6 +34,7 @@ struct Statistics {
   std::uint64_t free_bytes = 0;  // usable at once (not yet grown included)
   std::uint64_t pending_bytes = 0;   // freed; usable after the next checkpoint or when a reader ends
   std::uint64_t snapshot_bytes = 0;  // of these, what a reader may still see
+  std::uint64_t dirty_bytes = 0;     // of the used ones, what the last checkpoint does not have
   std::uint64_t reserve_bytes = 0;   // kept free for deletion
   std::uint64_t files = 0;           // objects but directories, orphans included
   std::uint64_t directories = 0;
@@ -32,6 +51,7 @@ struct Statistics {
   std::uint64_t readers = 0;             // snapshots now
   std::uint64_t shared_readers = 0;      // of these, those of other processes
   std::uint64_t oldest_reader_lag = 0;   // in transactions
+  std::uint64_t snapshot_microseconds = 0;  // how long a reader has kept the page that waits longest
   std::uint64_t max_files = 0;
   bool read_only = false;
   bool damaged = false;     // damage was seen, now or by an earlier mount or check
@@ -49,6 +69,7 @@ struct Statistics {
   std::uint64_t evicted_bytes = 0;
   std::uint64_t expired_objects = 0;  // not among the evicted ones
   std::uint64_t expired_bytes = 0;
+  std::array<Evictions, kEvictionReasons> evictions{};  // the same by reason
   std::uint64_t touches = 0;
   std::uint64_t touch_flushes = 0;
   std::uint64_t room_waits = 0;  // writers that had to wait for eviction or a checkpoint

@@ -213,11 +213,40 @@ Status Store::reclaim_orphans() {
 Result<std::uint64_t> Store::evict(std::uint64_t bytes) {
   std::uint64_t freed = 0;
   while (freed < bytes) {
-    LRUFS_TRY_ASSIGN(const auto pages, impl_->evict_some(pages_for(bytes - freed), 64));
+    LRUFS_TRY_ASSIGN(const auto pages,
+                     impl_->evict_some(pages_for(bytes - freed), 64, EvictionReason::kRequest));
     if (!pages) break;
     freed += *pages * kPageSize;
   }
   return freed;
+}
+
+Result<std::vector<Store::Standing>> Store::next_to_go(std::size_t limit) const {
+  return impl_->next_to_go(limit);
+}
+Result<std::vector<Store::Standing>> Store::last_used(std::size_t limit) const {
+  return impl_->last_used(limit);
+}
+
+Result<Evictions> Store::evict_key(std::string_view key) {
+  LRUFS_TRY_ASSIGN(const Inode inode, resolve(key));
+  if (inode.ino == kRootIno) return fail(Code::kNotPermitted, "the root cannot be evicted");
+  if (inode.is_directory() && inode.entries > 0) return fail(Code::kNotEmpty);
+  Evictions done;
+  LRUFS_TRY(impl_->evict_these({inode.ino}, done));
+  if (done.objects == 0) return fail(Code::kBusy, "it is being written");
+  return done;
+}
+
+Result<Evictions> Store::evict_prefix(std::string_view prefix) {
+  const std::size_t slash = prefix.rfind('/');
+  const std::string_view dir = slash == std::string_view::npos ? "" : prefix.substr(0, slash);
+  const std::string_view name = slash == std::string_view::npos ? prefix : prefix.substr(slash + 1);
+  LRUFS_TRY_ASSIGN(const Inode inode, resolve(dir));
+  if (!inode.is_directory()) return fail(Code::kNotDirectory);
+  Evictions done;
+  LRUFS_TRY(impl_->evict_below(inode.ino, name, done));
+  return done;
 }
 
 Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
@@ -455,6 +484,9 @@ Statistics StoreImpl::statistics() {
     s.pinned_directories = current_.counters.pinned_directories;
     s.pinned_bytes = current_.counters.pinned_bytes;
     s.parked_objects = current_.counters.parked;
+    s.dirty_bytes = space_->unsynced() * kPageSize;
+    s.snapshot_microseconds = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(limbo_->age()).count());
     s.files = current_.counters.files;
     s.directories = current_.counters.directories;
     s.orphans = current_.counters.orphans;
@@ -480,10 +512,12 @@ Statistics StoreImpl::statistics() {
   s.checkpoint_failures = checkpoint_failures_.load();
   s.checkpoint_microseconds = checkpoint_us_.load();
   s.sync_calls = sync_calls_.load();
-  s.evicted_objects = evicted_objects_.load();
-  s.evicted_bytes = evicted_bytes_.load();
-  s.expired_objects = expired_objects_.load();
-  s.expired_bytes = expired_bytes_.load();
+  for (std::size_t i = 0; i < kEvictionReasons; ++i) {
+    s.evictions.at(i) = {evictions_.at(i).objects.load(), evictions_.at(i).bytes.load()};
+    const bool expired = i == static_cast<std::size_t>(EvictionReason::kExpiry);
+    (expired ? s.expired_objects : s.evicted_objects) += s.evictions.at(i).objects;
+    (expired ? s.expired_bytes : s.evicted_bytes) += s.evictions.at(i).bytes;
+  }
   s.touches = touch_count_.load();
   s.touch_flushes = touch_flushes_.load();
   s.room_waits = room_waits_.load();

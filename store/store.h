@@ -171,6 +171,23 @@ class Store {
   Status reclaim_orphans();
   // Evicts in LRU order until at least `bytes` were freed; returns the bytes freed.
   Result<std::uint64_t> evict(std::uint64_t bytes);
+  // Evicts the object at this path now, with all its names, wherever it stands in the order. kNotFound;
+  // kNotEmpty: a directory with entries; kBusy: it is being written.
+  Result<Evictions> evict_key(std::string_view key);
+  // The same for each object whose path begins with `prefix`, as text: "a/b" takes "a/b", "a/bc" and "a/b/c",
+  // "a/" all in a, "" everything. What is being written stays, and with it the directories it is in.
+  // kNotFound: the directory that the prefix names does not exist; nothing found is no error.
+  Result<Evictions> evict_prefix(std::string_view prefix);
+  // An object and its place in the order of use.
+  struct Standing {
+    Inode inode;
+    std::string path;  // "/a/b"; by its first name
+  };
+  // At most `limit` objects, those that go next, or that were used last, first. From a snapshot, without the
+  // writer's lock. A bounded look: next_to_go() may find fewer where nearly all was used since it was
+  // written.
+  [[nodiscard]] Result<std::vector<Standing>> next_to_go(std::size_t limit) const;
+  [[nodiscard]] Result<std::vector<Standing>> last_used(std::size_t limit) const;
   // The next `limit` objects in the order they would go.
   [[nodiscard]] Result<std::vector<Ino>> eviction_order(std::size_t limit) const;
 

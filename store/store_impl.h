@@ -276,7 +276,19 @@ class StoreImpl {
   // pages; nullopt: no victim is left. `ahead`: nobody waits for it, so the file that was written last stays,
   // even alone.
   Result<std::optional<std::uint64_t>> evict_some(std::uint64_t pages, std::size_t max_objects,
-                                                  bool ahead = false);
+                                                  EvictionReason reason, bool ahead = false);
+  // Who goes next, after `chosen` objects went in this transaction; with 0 it begins anew. nullopt: nobody,
+  // or, with `paused` set, not in this transaction.
+  using Choose =
+      std::function<Result<std::optional<Inode>>(Transaction& txn, std::size_t chosen, bool& paused)>;
+  Result<std::optional<Evictions>> evict_chosen(const Choose& choose, std::uint64_t pages,
+                                                std::size_t max_objects, EvictionReason reason);
+  // evict_request.cc: these, in this order, but for those that are gone, being written, or directories with
+  // entries.
+  Status evict_these(const std::vector<Ino>& objects, Evictions& done);
+  Status evict_below(Ino dir, std::string_view name_prefix, Evictions& done);
+  Result<std::vector<Store::Standing>> next_to_go(std::size_t limit);
+  Result<std::vector<Store::Standing>> last_used(std::size_t limit);
   Status flush_touches();
   Status reclaim(const std::vector<Ino>& inodes);
   void tell_evicted(const std::vector<Evicted>& told);
@@ -440,10 +452,13 @@ class StoreImpl {
   std::thread reaper_thread_;
   bool closed_ = false;
 
+  struct EvictionCounts {
+    std::atomic<std::uint64_t> objects{0}, bytes{0};
+  };
+  std::array<EvictionCounts, kEvictionReasons> evictions_;
   std::atomic<std::uint64_t> commits_{0}, aborts_{0}, checkpoints_{0}, checkpoint_failures_{0},
-      checkpoint_us_{0}, sync_calls_{0}, evicted_objects_{0}, evicted_bytes_{0}, expired_objects_{0},
-      expired_bytes_{0}, touch_count_{0}, touch_flushes_{0}, room_waits_{0}, bytes_written_{0},
-      bytes_read_{0};
+      checkpoint_us_{0}, sync_calls_{0}, touch_count_{0}, touch_flushes_{0}, room_waits_{0},
+      bytes_written_{0}, bytes_read_{0};
 };
 
 }  // namespace lrufs::store

@@ -322,7 +322,8 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
   if (may_wait && usable + pending + limbo + orphaned >= want && progress.waited < kWaitSteps / 3)
     return RoomStep::kWait;
   const std::uint64_t missing = want - std::min(want, usable + pending);
-  LRUFS_TRY_ASSIGN(const auto evicted, evict_some(std::max<std::uint64_t>(missing, 1), 64));
+  LRUFS_TRY_ASSIGN(const auto evicted,
+                   evict_some(std::max<std::uint64_t>(missing, 1), 64, EvictionReason::kCapacity));
   if (evicted) {
     progress.useless_checkpoints = 0;
     return RoomStep::kAgain;

@@ -348,7 +348,7 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
       continue;
     }
     if (done.error().code == Code::kNoSpace && done.error().message == kFileLimitReached) {
-      LRUFS_TRY_ASSIGN(const auto evicted, evict_some(1, 1));
+      LRUFS_TRY_ASSIGN(const auto evicted, evict_some(1, 1, EvictionReason::kMaxFiles));
       if (!evicted)
         return fail(Code::kNoSpace, "the limit of files is reached and nothing more can be evicted");
       continue;

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <spdlog/spdlog.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/sysmacros.h>
@@ -15,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "fs/fuse/event.h"
 #include "fs/fuse/mount_point.h"
 
 namespace lrufs::fs::fuse {
@@ -52,8 +52,10 @@ Guard::Guard(const std::string& program, dev_t device, const std::string& mount_
   const int error = ::posix_spawn(&pid_, program.c_str(), nullptr, nullptr, argv.data(), environ);
   if (error == 0) return;
   pid_ = -1;
-  spdlog::warn("{}: no guard process ({}): after a crash, the mount may have to be ended by umount -f",
-               mount_point, std::strerror(error));
+  tell(Level::warn, "no_guard",
+       mount_point + ": no guard process (" + std::strerror(error) +
+           "): after a crash, the mount may have to be ended by umount -f",
+       {{"mount_point", mount_point}});
 }
 
 Guard::~Guard() {

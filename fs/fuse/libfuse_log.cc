@@ -1,13 +1,13 @@
 #include "fs/fuse/libfuse_log.h"
 
 #include <fuse_log.h>
-#include <spdlog/spdlog.h>
 
 #include <array>
 #include <cstdarg>
 #include <cstdio>
 #include <string_view>
 
+#include "fs/fuse/event.h"
 #include "store/thread_annotations.h"
 
 namespace lrufs::fs::fuse {
@@ -59,7 +59,8 @@ void log(fuse_log_level level, const char* format, va_list arguments) {
   while (line.ends_with('\n')) line.remove_suffix(1);
   if (constexpr std::string_view kPrefix = "fuse: "; line.starts_with(kPrefix))
     line.remove_prefix(kPrefix.size());
-  if (!line.empty() && !collect(level, line)) spdlog::log(to_level(level), "libfuse: {}", line);
+  if (!line.empty() && !collect(level, line))
+    tell(to_level(level), "libfuse", "libfuse: " + std::string(line));
 }
 
 }  // namespace

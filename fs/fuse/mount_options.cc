@@ -79,6 +79,10 @@ Result<WordUse> apply_value(MountOptions& options, std::string_view name, std::s
     LRUFS_TRY_ASSIGN(options.max_read, parse_number(name, value, 4096, 1U << 30U));
     return WordUse::kTaken;
   }
+  if (name == "metrics") {
+    LRUFS_TRY_ASSIGN(options.metrics, parse_text(name, value));
+    return WordUse::kTaken;
+  }
   if (name == "threads") {
     LRUFS_TRY_ASSIGN(options.threads, parse_number(name, value, 1, kMaxThreads));
     return WordUse::kTaken;
@@ -138,6 +142,8 @@ Result<WordUse> apply_mount_word(MountOptions& options, std::string_view word) {
     options.auto_unmount = true;
   } else if (word == "noxattr") {
     options.noxattr = true;
+  } else if (word == "no_control") {
+    options.control = false;
   } else if (word == "debug") {
     options.debug = true;
   } else if (word == "io_uring") {

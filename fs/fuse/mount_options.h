@@ -26,6 +26,8 @@ struct MountOptions {
   bool auto_unmount = false;
   bool noxattr = false;  // no xattrs and ACLs (and no statistics by xattr); saves a request for each new file
   std::string guard_program;  // see guard.h; empty: no guard
+  bool control = true;        // the folder .lrufs (control_requests.h)
+  std::string metrics;        // where to serve metrics, "HOST:PORT" (metrics_server.h); empty: nowhere
   bool foreground = false;    // for the command line; nothing here asks for it
   bool debug = false;         // libfuse prints each request
   unsigned threads = 0;       // that serve requests; 0: chosen by worker_pool.h

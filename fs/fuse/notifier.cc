@@ -96,6 +96,8 @@ Notifier::Counts Notifier::counts() const {
 bool Notifier::next(Work& work) {
   const store::MutexLock lock(mutex_);
   while (running_ && work_.names.empty() && work_.directories.empty()) {
+    idle_ = true;
+    became_idle_.notify_all();
     if (settling_.empty()) {
       wake_.wait(mutex_);
     } else if (!wake_.wait_until(mutex_, settle_at_)) {
@@ -103,7 +105,18 @@ bool Notifier::next(Work& work) {
     }
   }
   work = std::exchange(work_, {});
+  idle_ = !running_;
+  if (idle_) became_idle_.notify_all();
   return running_;
+}
+
+bool Notifier::idle_within(std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  const store::MutexLock lock(mutex_);
+  while (running_ && (!idle_ || !work_.names.empty() || !work_.directories.empty())) {
+    if (!became_idle_.wait_until(mutex_, deadline)) return false;
+  }
+  return true;
 }
 
 void Notifier::run() {

@@ -54,6 +54,9 @@ class Notifier {
     std::uint64_t queued = 0;       // names and directories waiting
   };
   [[nodiscard]] Counts counts() const;
+  // True once the kernel was told of everything so far. Not from a request whose caller holds a directory's
+  // lock.
+  bool idle_within(std::chrono::milliseconds timeout);
 
  private:
   using InoSet = std::unordered_set<std::uint64_t>;
@@ -76,6 +79,8 @@ class Notifier {
   fuse_session* session_ GUARDED_BY(mutex_) = nullptr;
   const NodeTable* nodes_ GUARDED_BY(mutex_) = nullptr;
   bool running_ GUARDED_BY(mutex_) = false;
+  bool idle_ GUARDED_BY(mutex_) = true;
+  store::CondVar became_idle_;
   // Directories to be told once more, see run(). Only the thread uses it.
   InoSet settling_;
   std::chrono::steady_clock::time_point settle_at_;

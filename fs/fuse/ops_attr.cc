@@ -1,5 +1,8 @@
 // Attributes: getattr, setattr, readlink, statfs.
+#include <cerrno>
+
 #include "fs/fuse/attributes.h"
+#include "fs/fuse/control_requests.h"
 #include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
@@ -11,6 +14,10 @@ using store::Ino;
 
 void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
   handle(req, Op::kGetattr, [&](Request& request) {
+    if (is_control(ino)) {
+      control_getattr(request, ino);
+      return;
+    }
     const auto inode = request.volume().getattr(Ino{ino});
     if (inode) {
       request.attributes(*inode);
@@ -42,6 +49,10 @@ AttrChange to_change(const struct stat& attr, int valid) {
 
 void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int valid, fuse_file_info* /*file*/) {
   handle(req, Op::kSetattr, [&](Request& request) {
+    if (is_control(ino)) {
+      control_setattr(request, ino, *attr, valid);
+      return;
+    }
     const auto inode = request.volume().setattr(Ino{ino}, to_change(*attr, valid), request.caller());
     if (inode) {
       request.attributes(*inode);
@@ -53,6 +64,10 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int valid, fu
 
 void on_readlink(fuse_req_t req, fuse_ino_t ino) {
   handle(req, Op::kReadlink, [&](Request& request) {
+    if (is_control(ino)) {
+      request.fail(EINVAL);
+      return;
+    }
     const auto target = request.volume().readlink(Ino{ino});
     if (target) {
       request.target(*target);

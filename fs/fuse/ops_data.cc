@@ -1,8 +1,10 @@
 // Content. There is no open state: OPEN and FLUSH are answered with ENOSYS once, and not sent again.
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 #include <vector>
 
+#include "fs/fuse/control_requests.h"
 #include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
@@ -81,6 +83,10 @@ void answer_by_copy(Request& request, const ReadReply& reply, const std::vector<
 
 void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fuse_file_info* /*file*/) {
   handle(req, Op::kRead, [&](Request& request) {
+    if (is_control(ino)) {
+      control_read(request, ino, size, offset);
+      return;
+    }
     // The snapshot in `reply` keeps the pages until the kernel has them, that is, until the answer is out.
     const auto reply = request.volume().read(Ino{ino}, static_cast<std::uint64_t>(offset), size);
     if (!reply) {
@@ -103,6 +109,10 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fus
 void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size, off_t offset,
               fuse_file_info* file) {
   handle(req, Op::kWrite, [&](Request& request) {
+    if (is_control(ino)) {
+      control_write(request, ino, std::string_view(data, size));
+      return;
+    }
     const bool kill = loses_set_id(request, Ino{ino}, asks_to_kill(*file) ? Asked::kYes : Asked::kNo);
     const auto written = request.volume().write(Ino{ino}, static_cast<std::uint64_t>(offset),
                                                 std::as_bytes(std::span(data, size)), kill);
@@ -116,12 +126,22 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size
 }
 
 void on_fsync(fuse_req_t req, fuse_ino_t ino, int /*datasync*/, fuse_file_info* /*file*/) {
-  handle(req, Op::kFsync, [&](Request& request) { request.done(request.volume().sync(Ino{ino})); });
+  handle(req, Op::kFsync, [&](Request& request) {
+    if (is_control(ino)) {
+      request.done();
+    } else {
+      request.done(request.volume().sync(Ino{ino}));
+    }
+  });
 }
 
 void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                   fuse_file_info* /*file*/) {
   handle(req, Op::kFallocate, [&](Request& request) {
+    if (is_control(ino)) {
+      request.fail(EOPNOTSUPP);
+      return;
+    }
     const bool kill = loses_set_id(request, Ino{ino}, Asked::kUnknown);
     const Status done = request.volume().fallocate(Ino{ino}, mode, static_cast<std::uint64_t>(offset),
                                                    static_cast<std::uint64_t>(length), kill);
@@ -132,6 +152,10 @@ void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 
 void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* /*file*/) {
   handle(req, Op::kLseek, [&](Request& request) {
+    if (is_control(ino)) {
+      control_seek(request, ino, offset, whence);
+      return;
+    }
     if (offset < 0) {
       request.fail(ENXIO);
       return;
@@ -151,6 +175,10 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse
                         fuse_ino_t to, off_t to_offset, fuse_file_info* /*to_file*/, std::size_t length,
                         int flags) {
   handle(req, Op::kCopyFileRange, [&](Request& request) {
+    if (is_control(from) || is_control(to)) {
+      request.fail(EOPNOTSUPP);  // the kernel then reads and writes
+      return;
+    }
     if (flags != 0) {
       request.fail(EINVAL);
       return;

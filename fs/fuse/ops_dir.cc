@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fs/fuse/attributes.h"
+#include "fs/fuse/control_requests.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
 
@@ -36,7 +37,13 @@ void on_releasedir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*file*/)
 }
 
 void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int /*datasync*/, fuse_file_info* /*file*/) {
-  handle(req, Op::kFsyncdir, [&](Request& request) { request.done(request.volume().sync(Ino{ino})); });
+  handle(req, Op::kFsyncdir, [&](Request& request) {
+    if (is_control(ino)) {
+      request.done();
+    } else {
+      request.done(request.volume().sync(Ino{ino}));
+    }
+  });
 }
 
 struct stat bare_attributes(const ListEntry& entry) {
@@ -140,6 +147,10 @@ bool failed(Request& request, const Status& status, const Listing& listing) {
 
 void on_readdir(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fuse_file_info* /*file*/) {
   handle(req, Op::kReaddir, [&](Request& request) {
+    if (is_control(ino)) {
+      control_readdir(request, ino, size, offset, /*plus=*/false);
+      return;
+    }
     Listing listing(request, size);
     const Status status =
         request.volume().list(Ino{ino}, static_cast<std::uint64_t>(offset), /*attributes=*/false,
@@ -151,6 +162,10 @@ void on_readdir(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, 
 void on_readdirplus(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
                     fuse_file_info* /*file*/) {
   handle(req, Op::kReaddirplus, [&](Request& request) {
+    if (is_control(ino)) {
+      control_readdir(request, ino, size, offset, /*plus=*/true);
+      return;
+    }
     Volume& volume = request.volume();
     const auto recency = request.context().options.recency;
     Listing listing(request, size);

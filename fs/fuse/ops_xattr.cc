@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "fs/fuse/caller_privilege.h"
+#include "fs/fuse/control_inode.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
 #include "fs/fuse/stats_json.h"
@@ -24,10 +25,15 @@ bool is_statistics(fuse_ino_t ino, std::string_view name) {
   return Ino{ino} == store::kRootIno && name == kStatsXattr;
 }
 
-// With noxattr: ENOSYS, after which the kernel does not ask again (and says EOPNOTSUPP to programs).
-bool refused(Request& request) {
-  if (!request.context().options.noxattr) return false;
-  request.fail(ENOSYS);
+// With noxattr: ENOSYS, after which the kernel does not ask again (and says EOPNOTSUPP to programs). The
+// control folder has none.
+bool refused(Request& request, fuse_ino_t ino, int of_control) {
+  if (request.context().options.noxattr) {
+    request.fail(ENOSYS);
+    return true;
+  }
+  if (!is_control(ino)) return false;
+  request.fail(of_control);
   return true;
 }
 
@@ -53,7 +59,7 @@ void answer_statistics(Request& request, std::size_t size) {
 
 void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, std::size_t size) {
   handle(req, Op::kGetxattr, [&](Request& request) {
-    if (refused(request)) return;
+    if (refused(request, ino, ENODATA)) return;
     if (is_statistics(ino, name)) {
       answer_statistics(request, size);
       return;
@@ -69,7 +75,7 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, std::size_t s
 
 void on_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
   handle(req, Op::kListxattr, [&](Request& request) {
-    if (refused(request)) return;
+    if (refused(request, ino, EOPNOTSUPP)) return;
     const auto names = request.volume().list_xattrs(Ino{ino});
     if (!names) {
       request.fail(names.error());
@@ -102,7 +108,7 @@ bool kills_sgid(Request& request, fuse_ino_t ino, std::string_view name) {
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, std::size_t size,
                  int flags) {
   handle(req, Op::kSetxattr, [&](Request& request) {
-    if (refused(request)) return;
+    if (refused(request, ino, EOPNOTSUPP)) return;
     if (is_statistics(ino, name)) {
       request.fail(EPERM);
       return;
@@ -114,7 +120,7 @@ void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* v
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   handle(req, Op::kRemovexattr, [&](Request& request) {
-    if (refused(request)) return;
+    if (refused(request, ino, EOPNOTSUPP)) return;
     if (is_statistics(ino, name)) {
       request.fail(EPERM);
       return;

@@ -1,29 +1,26 @@
 #include "fs/fuse/request.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <utility>
 #include <vector>
 
 #include "fs/errno_map.h"
 #include "fs/fuse/attributes.h"
+#include "fs/fuse/event.h"
 
 namespace lrufs::fs::fuse {
 namespace {
 
-// At most one line a second: a failing disk answers thousands of requests with the same error.
-bool may_log() {
-  static std::atomic<std::int64_t> next{0};
-  const std::int64_t now = std::chrono::duration_cast<std::chrono::milliseconds>(
-                               std::chrono::steady_clock::now().time_since_epoch())
-                               .count();
-  std::int64_t due = next.load(std::memory_order_relaxed);
-  return now >= due && next.compare_exchange_strong(due, now + 1000, std::memory_order_relaxed);
+// A failing disk answers thousands of requests with the same error.
+RateLimit unreadable_limit;
+RateLimit failed_limit;
+RateLimit full_limit;
+RateLimit escaped_limit;
+
+void tell_failed(RateLimit& limit, Level level, const char* event, Op op, const std::string& what) {
+  tell_limited(limit, level, event, std::string(op_name(op)) + ": " + what, {{"request", op_name(op)}});
 }
 
 }  // namespace
@@ -52,9 +49,10 @@ void Request::log_delivery(int result) {
   // already answered EIO to the caller. Others: the connection is gone.
   if (result == 0 || result == -ENOENT) return;
   context_.counters.count_failure();
-  if (result == -EFAULT && may_log()) {
-    spdlog::error("{}: a page of the store could not be read from disk; the caller got EIO", op_name(op_));
-  }
+  if (result != -EFAULT) return;
+  context_.counters.count_error(EIO);
+  tell_failed(unreadable_limit, Level::err, "page_unreadable", op_,
+              "a page of the store could not be read from disk; the caller got EIO");
 }
 
 void Request::delivered_or_forget(int result, Ino ino) {
@@ -62,14 +60,18 @@ void Request::delivered_or_forget(int result, Ino ino) {
   if (result != 0) context_.volume.forget(ino, 1);
 }
 
-void Request::fail(int error) { log_delivery(fuse_reply_err(take(), error)); }
+void Request::fail(int error) {
+  // Not those by which the kernel learns what it need not ask again, and that a file has no capabilities.
+  if (error != ENOSYS && error != ENODATA) context_.counters.count_error(error);
+  log_delivery(fuse_reply_err(take(), error));
+}
 
 void Request::fail(const store::Error& error) {
   if (error.code == store::Code::kIo || error.code == store::Code::kCorrupt) {
     context_.counters.count_failure();
-    if (may_log()) spdlog::error("{}: {}", op_name(op_), store::describe(error));
-  } else if (error.code == store::Code::kNoSpace && may_log()) {
-    spdlog::warn("{}: {}", op_name(op_), store::describe(error));
+    tell_failed(failed_limit, Level::err, "request_failed", op_, store::describe(error));
+  } else if (error.code == store::Code::kNoSpace) {
+    tell_failed(full_limit, Level::warn, "no_space", op_, store::describe(error));
   }
   fail(to_errno(error));
 }
@@ -82,6 +84,15 @@ void Request::done(const Status& status) {
   } else {
     fail(status.error());
   }
+}
+
+bool Request::answer(const fuse_entry_param& entry) {
+  const int result = fuse_reply_entry(take(), &entry);
+  log_delivery(result);
+  return result == 0;
+}
+void Request::answer(const struct stat& attributes, double seconds) {
+  log_delivery(fuse_reply_attr(take(), &attributes, seconds));
 }
 
 void Request::no_answer() { fuse_reply_none(take()); }
@@ -143,7 +154,7 @@ void answer_escaped(Request& request, Op op, const char* what) noexcept {
   try {
     request.context().counters.count_failure();
     if (!request.answered()) request.fail(EIO);
-    spdlog::error("{}: {}", op_name(op), what);
+    tell_failed(escaped_limit, Level::err, "request_escaped", op, what);
   } catch (...) {  // NOLINT(bugprone-empty-catch): the answer is out, and there is nobody left to tell
   }
 }

@@ -5,6 +5,7 @@
 // Thread-safety: one thread owns a request.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <span>
@@ -19,6 +20,8 @@ class Request {
  public:
   Request(fuse_req_t request, Op op)
       : request_(request), context_(*static_cast<Context*>(fuse_req_userdata(request))), op_(op) {}
+  using Clock = std::chrono::steady_clock;
+  [[nodiscard]] Clock::time_point started() const { return started_; }
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
 
@@ -39,6 +42,9 @@ class Request {
   void done();                           // success without data
   void done(const Status& status);
   void no_answer();  // FORGET
+  // Of what is not in the volume (control_requests.h); false: the kernel did not get it.
+  bool answer(const fuse_entry_param& entry);
+  void answer(const struct stat& attributes, double seconds);
   // An object of which one lookup was counted; takes it back if the kernel did not get the answer.
   void entry(const Inode& inode);
   void created(const Inode& inode, fuse_file_info& file);
@@ -63,6 +69,7 @@ class Request {
   fuse_req_t request_;  // null once answered
   Context& context_;
   Op op_;
+  const Clock::time_point started_ = Clock::now();
 };
 
 // Called for what escaped a callback; answers with EIO unless there was an answer already.
@@ -71,7 +78,8 @@ void answer_escaped(Request& request, Op op, const char* what) noexcept;
 template <typename Body>
 void handle(fuse_req_t raw, Op op, Body&& body) noexcept {
   Request request(raw, op);
-  request.context().counters.count(op);
+  Counters& counters = request.context().counters;
+  counters.count(op);
   try {
     body(request);
     if (!request.answered()) answer_escaped(request, op, "no answer was given");
@@ -80,6 +88,7 @@ void handle(fuse_req_t raw, Op op, Body&& body) noexcept {
   } catch (...) {
     answer_escaped(request, op, "unknown exception");
   }
+  counters.latency(op).add(Request::Clock::now() - request.started());
 }
 
 }  // namespace lrufs::fs::fuse

@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "fs/fuse/control_inode.h"
+
 namespace lrufs::fs::fuse {
 namespace {
 
@@ -29,6 +31,8 @@ RequestCost cost_of(const std::byte* request, std::size_t bytes) {
     case FUSE_FALLOCATE:
     case FUSE_COPY_FILE_RANGE:
       return RequestCost::kWait;
+    case FUSE_WRITE:  // commands take their time
+      return is_control(at<fuse_in_header>(request).nodeid) ? RequestCost::kWait : RequestCost::kShort;
     case FUSE_READDIR:
     case FUSE_READDIRPLUS:
       return RequestCost::kMuch;

@@ -3,10 +3,16 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "fs/fuse/context.h"
+#include "fs/fuse/control.h"
+#include "fs/fuse/event.h"
+#include "fs/fuse/event_log.h"
+#include "fs/fuse/metrics_server.h"
 #include "fs/fuse/notifier.h"
 #include "fs/fuse/session.h"
 #include "fs/fuse/worker_pool.h"
@@ -23,13 +29,13 @@ using store::Status;
 void log_event(store::Options::Severity severity, const std::string& message) {
   switch (severity) {
     case store::Options::Severity::kInfo:
-      spdlog::info("{}", message);
+      tell(Level::info, "store", message);
       break;
     case store::Options::Severity::kWarning:
-      spdlog::warn("{}", message);
+      tell(Level::warn, "store", message);
       break;
     case store::Options::Severity::kError:
-      spdlog::error("{}", message);
+      tell(Level::err, "store", message);
       break;
   }
 }
@@ -42,11 +48,45 @@ store::Options with_defaults(const RunOptions& options) {
   return out;
 }
 
+// Keeps the last lines of the log, as long as it lives.
+class KeptLog {
+ public:
+  KeptLog() { sinks().push_back(log_); }
+  ~KeptLog() { std::erase(sinks(), log_); }
+  KeptLog(const KeptLog&) = delete;
+  KeptLog& operator=(const KeptLog&) = delete;
+  [[nodiscard]] const std::shared_ptr<EventLog>& get() const { return log_; }
+
+ private:
+  // While the process has one thread.
+  static std::vector<spdlog::sink_ptr>& sinks() { return spdlog::default_logger()->sinks(); }
+  std::shared_ptr<EventLog> log_ = std::make_shared<EventLog>();
+};
+
+void add_control(Context& context) {
+  if (!context.options.control) return;
+  if (context.volume.store().resolve(kControlName)) {
+    tell(Level::warn, "control_hidden",
+         "the store has something of its own named " + std::string(kControlName) +
+             " in its root, so this mount has no control folder: rename it, and mount again");
+    return;
+  }
+  context.control = std::make_unique<Control>(context);
+}
+
 // Mounts and serves. The volume is open before and after.
-Result<Ended> serve(const MountOptions& options, Volume& volume, Notifier& notifier,
-                    const std::function<void()>& on_ready) {
+Result<Ended> serve(const MountOptions& options, const store::Options& store_options, Volume& volume,
+                    Notifier& notifier, const std::shared_ptr<EventLog>& log,
+                    std::optional<ListeningSocket> socket, const std::function<void()>& on_ready) {
   Context context(volume, notifier, options);
+  context.store_options = store_options;
+  context.event_log = log;
+  add_control(context);
   LRUFS_TRY_ASSIGN(const std::unique_ptr<Session> session, Session::mount(context));
+  std::unique_ptr<MetricsServer> server;
+  if (socket) {
+    LRUFS_TRY_ASSIGN(server, MetricsServer::start(context, *std::move(socket)));
+  }
   return session->serve([&] {
     if (on_ready) on_ready();
     if (!options.read_only) volume.reclaim_leftovers();
@@ -58,6 +98,12 @@ Result<Ended> serve(const MountOptions& options, Volume& volume, Notifier& notif
 Status run(const RunOptions& options, const std::function<void()>& on_ready) {
   const BlockedSignals blocked;
   ::signal(SIGPIPE, SIG_IGN);  // whoever reads our stdout or log may go
+  const KeptLog log;
+  std::optional<ListeningSocket> socket;  // first of all, since it may fail
+  if (!options.mount.metrics.empty()) {
+    LRUFS_TRY_ASSIGN(auto opened, ListeningSocket::open(options.mount.metrics));
+    socket.emplace(std::move(opened));
+  }
 
   const store::Options store_options = with_defaults(options);
   MountOptions mount_options = options.mount;
@@ -72,14 +118,16 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
                 mount_options.store + " cannot be mounted, since its root cannot be read (" +
                     describe(root.error()) + "): lrufs check --repair keeps what is whole");
   mount_options.read_only = volume->store().read_only();  // as a damaged store is
-  const auto ended = serve(mount_options, *volume, notifier, on_ready);
+  const auto ended =
+      serve(mount_options, store_options, *volume, notifier, log.get(), std::move(socket), on_ready);
   if (options.on_stopping) options.on_stopping();
   volume->forget_all();  // the kernel holds nothing any more
   const Status closed = volume->close();
   if (!ended) return fail(ended.error());
   if (!closed) return closed;
   if (ended->why == Ended::Why::kAborted) return fail(Code::kIo, describe(*ended));
-  spdlog::info("{}: {}; the store is closed", mount_options.mount_point, describe(*ended));
+  tell(Level::info, "closed", mount_options.mount_point + ": " + describe(*ended) + "; the store is closed",
+       {{"mount_point", mount_options.mount_point}, {"why", describe(*ended)}});
   return {};
 }
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include <thread>
 
 #include "fs/fuse/context.h"
+#include "fs/fuse/event.h"
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/init.h"
 #include "fs/fuse/init_exchange.h"
@@ -144,7 +144,7 @@ Session::~Session() {
     if (is_mounted()) {
       // Mounted, but never served, or not to the end.
       if (const Status status = detach(context_.options.mount_point, /*lazy=*/true); !status) {
-        spdlog::error("{}", store::describe(status.error()));
+        tell(Level::err, "unmount_failed", store::describe(status.error()));
       }
     }
     retire();
@@ -219,7 +219,9 @@ void Session::take_signal() {
   signalfd_siginfo info{};
   if (::read(signal_fd_, &info, sizeof info) != sizeof info) return;
   signal_ = static_cast<int>(info.ssi_signo);
-  spdlog::info("signal {}: unmounting {}", info.ssi_signo, context_.options.mount_point);
+  tell(Level::info, "signal",
+       "signal " + std::to_string(info.ssi_signo) + ": unmounting " + context_.options.mount_point,
+       {{"signal", info.ssi_signo}, {"mount_point", context_.options.mount_point}});
 }
 
 // Waits for a reason to end: a signal, stop(), or the end of the workers, which makes it superfluous.
@@ -246,10 +248,12 @@ void Session::wind_down(WorkerPool& pool) {
     if (detach(where, /*lazy=*/false)) {
       if (pool.ended_within(kUnmountGrace)) return;
     } else {
-      spdlog::info("{} is in use: programs that have files open on it get ENOTCONN from now on", where);
+      tell(Level::info, "busy_unmount",
+           where + " is in use: programs that have files open on it get ENOTCONN from now on",
+           {{"mount_point", where}});
       write_back(where);
       if (const Status status = detach(where, /*lazy=*/true); !status) {
-        spdlog::error("{}", store::describe(status.error()));
+        tell(Level::err, "unmount_failed", store::describe(status.error()));
       }
     }
   }

@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include "fs/fuse/context.h"
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/init.h"
@@ -19,6 +22,36 @@ json requests_json(const Counters& counters) {
   for (std::size_t i = 0; i < kOpCount; ++i) {
     const auto op = static_cast<Op>(i);
     out[std::string(op_name(op))] = counters.of(op);
+  }
+  return out;
+}
+
+json evictions_json(const store::Statistics& statistics) {
+  json out = json::object();
+  for (std::size_t i = 0; i < store::kEvictionReasons; ++i) {
+    const store::Evictions& some = statistics.evictions.at(i);
+    out[std::string(eviction_reason_name(static_cast<store::EvictionReason>(i)))] = {
+        {"objects", some.objects}, {"bytes", some.bytes}};
+  }
+  return out;
+}
+
+json latency_json(const Counters& counters) {
+  json kinds = json::object();
+  for (std::size_t i = 0; i < kOpCount; ++i) {
+    const Latency::Values values = counters.latency(static_cast<Op>(i)).values();
+    if (values.count == 0) continue;
+    kinds[std::string(op_name(static_cast<Op>(i)))] = {
+        {"count", values.count}, {"microseconds", values.nanoseconds / 1000}, {"buckets", values.buckets}};
+  }
+  return {{"bounds_microseconds", Latency::kBoundsMicroseconds}, {"kinds", kinds}};
+}
+
+json errors_json(const Counters& counters) {
+  json out = json::object();
+  for (int error = 1; error < static_cast<int>(Counters::kErrors); ++error) {
+    const char* const name = ::strerrorname_np(error);
+    if (const std::uint64_t count = counters.errors(error); count != 0 && name != nullptr) out[name] = count;
   }
   return out;
 }
@@ -49,6 +82,8 @@ json to_json(const store::Statistics& s) {
       {"free_bytes", s.free_bytes},
       {"pending_bytes", s.pending_bytes},
       {"snapshot_bytes", s.snapshot_bytes},
+      {"snapshot_microseconds", s.snapshot_microseconds},
+      {"dirty_bytes", s.dirty_bytes},
       {"reserve_bytes", s.reserve_bytes},
       {"files", s.files},
       {"directories", s.directories},
@@ -80,6 +115,7 @@ json to_json(const store::Statistics& s) {
       {"evicted_bytes", s.evicted_bytes},
       {"expired_objects", s.expired_objects},
       {"expired_bytes", s.expired_bytes},
+      {"evictions", evictions_json(s)},
       {"touches", s.touches},
       {"touch_flushes", s.touch_flushes},
       {"room_waits", s.room_waits},
@@ -90,10 +126,11 @@ json to_json(const store::Statistics& s) {
   };
 }
 
-std::string mount_statistics_json(Context& context) {
+nlohmann::json mount_statistics(Context& context) {
   Volume& volume = context.volume;
   const Connection& connection = context.connection;
-  json out = {
+  const LookupLedger::Counts lookups = context.counters.lookups().counts(std::chrono::steady_clock::now());
+  return {
       {"version", kVersion},
       {"libfuse", fuse_pkgversion()},
       {"pid", ::getpid()},
@@ -107,13 +144,21 @@ std::string mount_statistics_json(Context& context) {
       {"requests", requests_json(context.counters)},
       {"threads", threads_json(context.pool)},
       {"failures", context.counters.failures()},
+      {"errors", errors_json(context.counters)},
+      {"latency", latency_json(context.counters)},
+      {"hits", lookups.hits},
+      {"misses", lookups.misses},
+      {"started", std::chrono::duration<double>(context.started.time_since_epoch()).count()},
       {"nodes", {{"held", volume.nodes().size()}, {"memory_bytes", volume.nodes().memory_bytes()}}},
       {"notifications", notifications_json(context.notifier.counts())},
       {"statistics", to_json(volume.store().statistics())},
       {"failure", volume.store().failure()},
   };
+}
+
+std::string mount_statistics_json(Context& context, int indent) {
   // A path need not be UTF-8.
-  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+  return mount_statistics(context).dump(indent, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace lrufs::fs::fuse

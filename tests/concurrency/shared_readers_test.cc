@@ -210,7 +210,7 @@ TEST_F(SharedReadersTest, ReadersAreKilledAtAnyMoment) {
   change();
   ASSERT_TRUE(wait_for([&] {
     change();
-    return store().statistics().pinned_bytes == 0;
+    return store().statistics().snapshot_bytes == 0;
   }));
 }
 
@@ -230,9 +230,9 @@ TEST_F(SharedReadersTest, AStoppedReaderPinsWhatItSeesAndStopsNobody) {
   for (std::size_t i = 0; i < scaled(500); ++i) change();
   const store::Statistics now = store().statistics();
   EXPECT_EQ(now.shared_readers, 1U);
-  EXPECT_GT(now.pinned_bytes, 0U);
+  EXPECT_GT(now.snapshot_bytes, 0U);
   // No more than the state that it sees, and a little (limbo.h).
-  EXPECT_LT(now.pinned_bytes, options_.bound / 2);
+  EXPECT_LT(now.snapshot_bytes, options_.bound / 2);
   reader.signal(SIGCONT);
   const std::size_t wanted = seen + 3;
   ASSERT_TRUE(wait_for([&] {

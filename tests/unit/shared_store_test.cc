@@ -108,7 +108,7 @@ TEST_F(SharedStoreTest, AReaderBesideAWriterSeesOneState) {
   EXPECT_EQ(difference(before, tree(*reader)), "");
   EXPECT_EQ(value(reader->get("inline")).substr(8), VersionedFiles::content(60, 0).substr(8));
   EXPECT_EQ(code_of(reader->put("x", {})), "read_only");
-  EXPECT_GT(store().statistics().pinned_bytes, 0U);
+  EXPECT_GT(store().statistics().snapshot_bytes, 0U);
   const StorePtr later = share();
   EXPECT_EQ(difference(tree(store()), tree(*later)), "");
   EXPECT_EQ(store().statistics().shared_readers, 2U);
@@ -116,7 +116,7 @@ TEST_F(SharedStoreTest, AReaderBesideAWriterSeesOneState) {
   ok(later->close());
   churn(1, 3);
   EXPECT_EQ(store().statistics().shared_readers, 0U);
-  EXPECT_EQ(store().statistics().pinned_bytes, 0U);
+  EXPECT_EQ(store().statistics().snapshot_bytes, 0U);
 }
 
 TEST_F(SharedStoreTest, TheFirstStateOfASessionCanBeRead) {
@@ -239,7 +239,7 @@ TEST_F(SharedStoreTest, TheSlotOfADeadReaderIsCleared) {
   const pid_t pid = reader_process();
   EXPECT_EQ(store().statistics().shared_readers, 1U);
   churn(50, 10);
-  EXPECT_GT(store().statistics().pinned_bytes, 0U);
+  EXPECT_GT(store().statistics().snapshot_bytes, 0U);
   EXPECT_EQ(store().statistics().shared_readers, 1U);
   kill(pid);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
@@ -248,7 +248,7 @@ TEST_F(SharedStoreTest, TheSlotOfADeadReaderIsCleared) {
   EXPECT_EQ(store().statistics().shared_readers, 0U);
   EXPECT_THAT(events_, Contains(HasSubstr("process " + std::to_string(pid) + " died while it read")));
   churn(1, 11);
-  EXPECT_EQ(store().statistics().pinned_bytes, 0U);
+  EXPECT_EQ(store().statistics().snapshot_bytes, 0U);
 }
 
 TEST_F(SharedStoreTest, SlotsInACopyMeanNothing) {
@@ -261,7 +261,7 @@ TEST_F(SharedStoreTest, SlotsInACopyMeanNothing) {
   const StorePtr opened = value(Store::open(copy, options));
   EXPECT_EQ(opened->statistics().shared_readers, 0U);
   ok(opened->put("new", store::as_bytes("text")));
-  EXPECT_EQ(opened->statistics().pinned_bytes, 0U);
+  EXPECT_EQ(opened->statistics().snapshot_bytes, 0U);
   ok(opened->close());
   EXPECT_EQ(check(copy), "");
 }
