@@ -11,6 +11,7 @@
 
 #include "cmd/live_mount.h"
 #include "cmd/os.h"
+#include "cmd/progress.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
 #include "store/check.h"
@@ -150,7 +151,13 @@ int run(const Arguments& arguments) {
   const std::string path = absolute_path(arguments.store);
   if (arguments.repair) return repair(path, arguments);
   const auto report = with_store<CheckReport>(path, [&] {
-    return store::check_file(path, {.from_checkpoint = arguments.from_checkpoint, .mark = true});
+    Progress progress("check", Progress::Unit::kBytes, 0);
+    const auto on_progress = [&](std::uint64_t pages, std::uint64_t of) {
+      progress.set_total(of * store::kPageSize);
+      progress.set(pages * store::kPageSize);
+    };
+    return store::check_file(
+        path, {.from_checkpoint = arguments.from_checkpoint, .on_progress = on_progress, .mark = true});
   });
   if (!report) return cmd::report(about_store(path, report.error()), kNotChecked);
   if (arguments.json) {
@@ -167,6 +174,7 @@ Verb add_check(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app =
       program.add_subcommand("check", "Check every page of a store that is not mounted, or repair it");
+  app->group(kStoresGroup);
   app->add_option("STORE", arguments->store, "The store file")->required()->type_name("");
   app->add_flag("--from-checkpoint", arguments->from_checkpoint,
                 "Check the last checkpoint, as after a power cut");

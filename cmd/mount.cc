@@ -324,6 +324,7 @@ Verb add_mount(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand(
       "mount", "Mount a store (made if it does not exist); returns when the mount answers");
+  app->group(kMountsGroup);
   app->add_option("STORE", arguments->store, "The store: one file, on a local disk")
       ->required()
       ->type_name("");

@@ -12,7 +12,9 @@
 
 #include "cmd/live_mount.h"
 #include "cmd/mount_table.h"
+#include "cmd/object_facts.h"
 #include "cmd/os.h"
+#include "cmd/target.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
 #include "fs/fuse/stats_json.h"
@@ -28,6 +30,7 @@ using store::Result;
 
 struct Arguments {
   std::string path;
+  std::string key;
   bool json = false;
 };
 
@@ -193,27 +196,41 @@ void print_for_people(const json& answer) {
   print_troubles(answer, statistics);
 }
 
+int run(const Arguments& arguments) {
+  auto target = find_target(arguments.path, !arguments.key.empty());
+  if (target && (!arguments.key.empty() || target->is_object()))
+    return show_object(*target, arguments.key, arguments.json);
+  if (!target && !arguments.key.empty()) return report(target.error());
+  const auto answer = ask(absolute_path(arguments.path));
+  if (!answer) return report(about_store(absolute_path(arguments.path), answer.error()));
+  if (arguments.json) {
+    std::printf("%s\n", answer->dump(2, ' ', false, json::error_handler_t::replace).c_str());
+  } else {
+    print_for_people(*answer);
+  }
+  return kOk;
+}
+
 }  // namespace
 
 Verb add_stat(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* app =
-      program.add_subcommand("stat", "Show how full a store is and how it is used, mounted or not");
-  app->add_option("STORE|MOUNTPOINT", arguments->path, "A store file, or a folder that one is mounted at")
-      ->required();
+  CLI::App* app = program.add_subcommand(
+      "stat", "Show how full a store is and how it is used, or all about one object in it");
+  app->group(kStoresGroup);
+  app->add_option("TARGET", arguments->path, kTargetHelp)->required()->type_name("");
+  app->add_option("KEY", arguments->key,
+                  "An object in the store, such as a/b (\"/\": the root).\n"
+                  "Left out if TARGET is a path in a mount")
+      ->type_name("");
   app->add_flag("--json", arguments->json, "Print everything that is known, as JSON (sizes in bytes)");
   app->footer(
-      "Examples:\n  lrufs stat /mnt/cache\n  lrufs stat --json cache.lrufs | jq .statistics.used_bytes");
-  return {app, [arguments]() -> int {
-            const auto answer = ask(absolute_path(arguments->path));
-            if (!answer) return report(about_store(absolute_path(arguments->path), answer.error()));
-            if (arguments->json) {
-              std::printf("%s\n", answer->dump(2, ' ', false, json::error_handler_t::replace).c_str());
-            } else {
-              print_for_people(*answer);
-            }
-            return kOk;
-          }};
+      "A store file or a mount point alone is asked how it is doing; with a KEY, or with a path in a\n"
+      "mount, one object is shown. To look at it is no use of it.\n\n"
+      "Exit codes: 0 done, 1 failed (there is no such object, for instance), 2 wrong use.\n\n"
+      "Examples:\n  lrufs stat /mnt/cache\n  lrufs stat --json cache.lrufs | jq .statistics.used_bytes\n"
+      "  lrufs stat cache.lrufs thumbs/cat.png\n  lrufs stat --json /mnt/cache/thumbs/cat.png | jq .mtime");
+  return {app, [arguments] { return run(*arguments); }};
 }
 
 }  // namespace lrufs::cmd

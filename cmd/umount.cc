@@ -134,6 +134,7 @@ Verb add_umount(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand(
       "umount", "Write everything to the disk, unmount, and wait until the store is closed");
+  app->group(kMountsGroup);
   app->add_option("MOUNTPOINT", arguments->mount_point, "Where it is mounted (or the store's path)")
       ->required()
       ->type_name("");

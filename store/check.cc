@@ -27,8 +27,9 @@ struct ObjectSeen {
 class Checker {
  public:
   Checker(StoreImpl& store, const Meta& meta, const SpaceMap& space, CheckReport& report,
-          std::size_t max_findings)
+          std::size_t max_findings, const std::function<void(std::uint64_t, std::uint64_t)>& on_progress)
       : store_(store),
+        on_progress_(on_progress),
         meta_(meta),
         space_(space),
         report_(report),
@@ -71,6 +72,14 @@ class Checker {
     if (report_.findings.size() == before) return;
     const auto dir = view_.path_of(object_.ino);
     if (dir) report_.findings.back().path = (*dir == "/" ? "" : *dir) + "/" + std::string(entry.name);
+  }
+
+  void looked_at(std::uint64_t pages) {
+    pages_seen_ += pages;
+    if (on_progress_ && pages_seen_ >= next_told_) {
+      on_progress_(pages_seen_, space_.used());
+      next_told_ = pages_seen_ + kReadPages;
+    }
   }
 
   // A page of a tree is lost, and with it all keys in [low, high).
@@ -116,6 +125,7 @@ class Checker {
   // All keys of the page's subtree must lie in [low, high); an empty `high` is infinity.
   void walk_page(PageNo number, TxnId birth, int level, const std::vector<std::byte>& low,
                  const std::vector<std::byte>& high, const Record& record) {
+    looked_at(1);
     const auto page = store_.pager->fetch(number, birth);
     if (!page) return lost(describe(page.error()), number, low, high);
     const NodeView node(**page);
@@ -248,6 +258,7 @@ class Checker {
         ++report_.unreadable;
         return found("content cannot be read: " + describe(read.error()), object_.ino, run.first);
       }
+      looked_at(pages);
       run = {run.first + pages, run.count - pages};
     }
   }
@@ -408,6 +419,9 @@ class Checker {
   }
 
   StoreImpl& store_;
+  const std::function<void(std::uint64_t, std::uint64_t)>& on_progress_;
+  std::uint64_t pages_seen_ = 0;
+  std::uint64_t next_told_ = 0;
   const Meta& meta_;
   const SpaceMap& space_;
   CheckReport& report_;
@@ -431,12 +445,13 @@ class Checker {
 
 }  // namespace
 
-CheckReport check_store(StoreImpl& store, std::size_t max_findings) {
+CheckReport check_store(StoreImpl& store, std::size_t max_findings,
+                        const std::function<void(std::uint64_t, std::uint64_t)>& on_progress) {
   CheckReport report;
   report.opened_from = store.opened_from;
   report.marked = store.damaged_.load() && store.open_damage_.empty();
   const MutexLock lock(store.writer_);
-  Checker(store, store.current_, *store.space_, report, max_findings).run();
+  Checker(store, store.current_, *store.space_, report, max_findings, on_progress).run();
   return report;
 }
 
@@ -445,7 +460,7 @@ Result<CheckReport> check_file(const std::string& path, const CheckOptions& opti
   open_options.shared = options.shared;
   StoreImpl store(path, open_options);
   LRUFS_TRY(store.open());
-  CheckReport report = check_store(store, options.max_findings);
+  CheckReport report = check_store(store, options.max_findings, options.on_progress);
   LRUFS_TRY(store.close());
   const bool damaged = report.findings.size() + report.suppressed > report.unreadable;
   if (options.mark && !options.shared && damaged && !report.marked)

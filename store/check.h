@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,13 +51,17 @@ struct CheckOptions {
   std::size_t max_findings = 1000;
   bool shared = false;  // as Options::shared: the store may be in use; it is not marked then
   bool mark = false;    // if damage of the store itself is found, marks it as damaged, if it can be written
+  // Told now and then how many of the pages in use were looked at, by the checking thread.
+  std::function<void(std::uint64_t pages, std::uint64_t of)> on_progress;
+  bool mark = false;  // if damage of the store itself is found, marks it as damaged, if it can be written
   std::shared_ptr<FileOps> file_ops;
   std::uint64_t name_hash_mask = ~0ULL;  // for tests only: as in Options
 };
 
 class StoreImpl;
 // Checks a store that this process has open, and to which nobody writes.
-CheckReport check_store(StoreImpl& store, std::size_t max_findings = CheckOptions().max_findings);
+CheckReport check_store(StoreImpl& store, std::size_t max_findings = CheckOptions().max_findings,
+                        const std::function<void(std::uint64_t, std::uint64_t)>& on_progress = nullptr);
 // Checks a store that nobody has open for writing. An error (kBusy, kNotAStore, kCorrupt: not even the metas
 // can be read, …) means that no check was made.
 Result<CheckReport> check_file(const std::string& path, const CheckOptions& options = {});
