@@ -144,6 +144,7 @@ int evict(const Arguments& arguments) {
 Verb add_evict(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand("evict", "Evict files now, by name or as many as give some room");
+  app->group(kObjectsGroup);
   app->add_option("TARGET", arguments->target, "A folder of a mount, or a store that is not mounted")
       ->required()
       ->type_name("");
@@ -170,6 +171,7 @@ Verb add_checkpoint(CLI::App& program) {
   auto target = std::make_shared<std::string>();
   CLI::App* app =
       program.add_subcommand("checkpoint", "Write everything to the disk; returns when it is there");
+  app->group(kStoresGroup);
   app->add_option("TARGET", *target, "A folder of a mount, or a store that is not mounted")
       ->required()
       ->type_name("");

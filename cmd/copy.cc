@@ -73,6 +73,7 @@ int run(const Arguments& arguments) {
 Verb add_copy(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand("copy", "Copy a store, also while it is in use, to a fresh one");
+  app->group(kStoresGroup);
   app->add_option("STORE", arguments->from, "The store file, or a folder that it is mounted at")
       ->required()
       ->type_name("");

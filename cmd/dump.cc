@@ -118,6 +118,7 @@ Verb add_dump(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app =
       program.add_subcommand("dump", "Write what is in a store, also while it is in use, as a tar archive");
+  app->group(kStoresGroup);
   app->add_option("STORE", arguments->store, "The store file, or a folder that it is mounted at")
       ->required()
       ->type_name("");

@@ -151,6 +151,7 @@ int run(const Arguments& arguments) {
 Verb add_load(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand("load", "Load a tar archive into a store that is not mounted");
+  app->group(kStoresGroup);
   app->add_option("STORE", arguments->store, "The store file; made if it does not exist (with --size)")
       ->required()
       ->type_name("");

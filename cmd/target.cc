@@ -114,6 +114,7 @@ Result<Target> find_target(const std::string& text, bool with_key) {
 Result<std::unique_ptr<fs::Volume>> open_for_reading(const std::string& store) {
   store::Options options;
   options.read_only = true;
+  options.shared = true;
   options.create = false;
   options.bound_given = false;
   options.background = false;

@@ -33,7 +33,7 @@ enum class Access : std::uint8_t { kRead, kWrite };
 // The objects of the target's store: opened, if nobody has it open, else by its mount.
 store::Result<std::unique_ptr<Tree>> open_tree(const Target& target, Access access);
 
-// The one place that says how a store is opened to be read; kBusy if somebody writes it.
+// The one place that says how a store is opened to be read: one state of it, also beside who writes it.
 store::Result<std::unique_ptr<fs::Volume>> open_for_reading(const std::string& store);
 
 // The path of the store behind the target. A mount is asked for it.

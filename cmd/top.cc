@@ -171,6 +171,7 @@ Verb add_top(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app =
       program.add_subcommand("top", "Watch a mount: rates, hits, evictions, latencies, what goes next");
+  app->group(kMountsGroup);
   app->add_option("MOUNTPOINT", arguments->mount_point, "A folder of the mount")->required()->type_name("");
   app->add_option("--interval", arguments->interval, "Time between two looks (default: 2s)")
       ->type_name("TIME");

@@ -50,7 +50,6 @@ struct CheckOptions {
   bool from_checkpoint = false;  // the state of the last checkpoint
   std::size_t max_findings = 1000;
   bool shared = false;  // as Options::shared: the store may be in use; it is not marked then
-  bool mark = false;    // if damage of the store itself is found, marks it as damaged, if it can be written
   // Told now and then how many of the pages in use were looked at, by the checking thread.
   std::function<void(std::uint64_t pages, std::uint64_t of)> on_progress;
   bool mark = false;  // if damage of the store itself is found, marks it as damaged, if it can be written
