@@ -67,7 +67,8 @@ void control_lookup(Request& request, fuse_ino_t parent, std::string_view name) 
   const auto* const found = std::find_if(kControlFiles.begin(), kControlFiles.end(),
                                          [&](const ControlFileKind& kind) { return kind.name == name; });
   if (parent != kControlFolder || found == kControlFiles.end()) {
-    request.fail(parent == kControlFolder ? ENOENT : ENOTDIR);
+    // "." of a file is what a handle (name_to_handle_at(2)) asks for.
+    request.fail(parent == kControlFolder ? ENOENT : ESTALE);
     return;
   }
   const Control::Found now = request.context().control->look_up(found->file);

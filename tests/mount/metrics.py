@@ -226,6 +226,28 @@ def test_health(mount, port):
     equal("/readyz after that", 200, get(port, "/readyz")[0])
 
 
+def test_a_mount_that_hangs(mount, port):
+    """Another mount is laid over this one, so that the daemon that is asked can answer and the mount cannot."""
+    if os.geteuid() != 0:
+        return
+    with _lib.Mount("hangs", size="8M", options=["--recency", "0"]) as other:
+        run(10, "mount", "--bind", other.dir, mount.dir)
+        try:
+            equal("/readyz while it answers", 200, get(port, "/readyz")[0])
+            os.kill(other.pid, signal.SIGSTOP)
+            try:
+                for _ in range(2):
+                    equal("/readyz of a mount that hangs", (503, "the mount does not answer\n"),
+                          get(port, "/readyz")[::2])
+                equal("/healthz meanwhile", 200, get(port, "/healthz")[0])
+                parse(get(port, "/metrics")[2])
+            finally:
+                os.kill(other.pid, signal.SIGCONT)
+            _lib.wait_for("it is ready again", 20, lambda: get(port, "/readyz")[0] == 200)
+        finally:
+            run(10, "umount", "-l", mount.dir)
+
+
 def read_raising(connection):
     try:
         return connection.recv(100)
@@ -273,7 +295,8 @@ def main():
     with _lib.Mount(size="32M", options=["--recency", "0", "--metrics", f"127.0.0.1:{port}"]) as mount:
         for test, arguments in ((test_all_are_shown, (mount, port)), (test_dashboard, (port,)),
                                 (test_hits_and_misses, (mount,)), (test_what_happens_is_counted, (mount, port)),
-                                (test_health, (mount, port)), (test_addresses, (port,)), (test_ipv6, ())):
+                                (test_health, (mount, port)), (test_a_mount_that_hangs, (mount, port)),
+                                (test_addresses, (port,)), (test_ipv6, ())):
             step(test.__name__)
             test(*arguments)
     check(not _lib.mount_points().count(mount.dir), "still mounted")
