@@ -1,6 +1,7 @@
 // lrufs bench: a short measurement of this machine, on stores of its own that are removed again.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -260,14 +261,26 @@ Result<std::string> folder_of(const std::string& target) {
   return S_ISDIR(attributes.st_mode) ? path : parent_of(path);
 }
 
+// With less, the store would make do with what there is, and something else would be measured.
+Status check_room(const std::string& folder, std::uint64_t bound) {
+  struct statvfs disk {};
+  if (::statvfs(folder.c_str(), &disk) != 0)
+    return fail(Code::kIo, "cannot look at the disk of " + shown(folder) + ": " + errno_text(errno), errno);
+  const std::uint64_t room = std::uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (room >= bound + bound / 8) return {};
+  return fail(Code::kNoSpace, "the disk of " + shown(folder) + " has " + format_size(room) +
+                                  " of free space, which is not enough for a store of " + format_size(bound) +
+                                  ": --size makes it smaller");
+}
+
 Status bench(const Arguments& arguments, std::uint64_t bound) {
   LRUFS_TRY_ASSIGN(const std::string folder, folder_of(arguments.target));
+  LRUFS_TRY(check_room(folder, bound));
   const InterruptScope scope;
-  LRUFS_TRY_ASSIGN(const auto on_store, Workshop::create(folder));
-  LRUFS_TRY_ASSIGN(const auto on_mount, Workshop::create(folder));
   std::vector<Measured> results;
   {
-    Bench bench(*on_store, bound);
+    LRUFS_TRY_ASSIGN(const auto workshop, Workshop::create(folder));
+    Bench bench(*workshop, bound);
     LRUFS_TRY(bench.on_store());
     results = bench.results();
   }
@@ -276,7 +289,8 @@ Status bench(const Arguments& arguments, std::uint64_t bound) {
     if (const Status may = check_may_mount(folder, false); !may) left_out = store::describe(may.error());
   }
   if (left_out.empty()) {
-    Bench bench(*on_mount, bound);
+    LRUFS_TRY_ASSIGN(const auto workshop, Workshop::create(folder));
+    Bench bench(*workshop, bound);
     LRUFS_TRY(bench.on_mount());
     results.insert(results.end(), bench.results().begin(), bench.results().end());
   }

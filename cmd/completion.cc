@@ -65,10 +65,11 @@ std::string for_bash(const ProgramInfo& program) {
   for (const OptionInfo& option : program.program.options) options += joined(option.names, " ") + " ";
   std::string out = R"(# Completion of lrufs for bash; made by: lrufs completion bash
 
-# Sets `position`, the number of the argument that is completed, and `option`, if that is an option's value.
+# Sets `position`, the number of the argument that is completed, `option`, if that is an option's value, and
+# `literal`, if it comes after a "--".
 _lrufs_position() {
-  local i word literal=
-  position=0 option=
+  local i word
+  position=0 option= literal=
   for ((i = verb_at + 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     if [[ -n $literal ]]; then
@@ -85,7 +86,7 @@ _lrufs_position() {
 }
 
 _lrufs() {
-  local cur=${COMP_WORDS[COMP_CWORD]} verb= verb_at=0 words= names= options= takes_value option= position=0 i
+  local cur=${COMP_WORDS[COMP_CWORD]} verb= verb_at=0 words= names= options= takes_value option= literal= position=0 i
   local extglob_was=$(shopt -p extglob)
   shopt -s extglob
   COMPREPLY=()
@@ -99,7 +100,7 @@ _lrufs() {
   out += R"(  esac
   eval "$extglob_was"
   if [[ $cur == '=' ]]; then cur=; fi
-  if [[ -z $option && $cur == -* ]]; then words=$options names=; fi
+  if [[ -z $option && -z $literal && $cur == -* ]]; then words=$options names=; fi
   if [[ -n $names ]]; then
     compopt -o filenames 2> /dev/null
     mapfile -t COMPREPLY < <(compgen "$names" -- "$cur")

@@ -49,26 +49,18 @@ class Printer {
       json out = to_json(name, attributes);
       if (attributes.is_symlink()) add_link(out, key);
       if (place != nullptr) add_place(out, *place);
-      print(to_text(out));
-    } else {
-      std::string line = place != nullptr ? order_columns(*place) : "";
-      if (arguments_.long_form) line += long_columns(attributes);
-      line += quote_ ? shell_quoted(name) : name;
-      if (arguments_.long_form && attributes.is_symlink()) {
-        if (const auto target = tree_.link_target(key)) line += " -> " + (quote_ ? shell_quoted(*target) : *target);
-      }
-      print(line);
+      return print_line(to_text(out));
     }
-    // Whoever reads may have seen enough of a million lines.
-    if (std::ferror(stdout) != 0) return finish_output();
-    return {};
+    std::string line = place != nullptr ? order_columns(*place) : "";
+    if (arguments_.long_form) line += long_columns(attributes);
+    line += quote_ ? shell_quoted(name) : name;
+    if (arguments_.long_form && attributes.is_symlink()) {
+      if (const auto target = tree_.link_target(key)) line += " -> " + (quote_ ? shell_quoted(*target) : *target);
+    }
+    return print_line(line);
   }
 
  private:
-  static void print(const std::string& line) {
-    std::fwrite(line.data(), 1, line.size(), stdout);
-    std::fputc('\n', stdout);
-  }
   void add_link(json& out, const std::string& key) {
     if (const auto target = tree_.link_target(key)) out["target"] = *target;
   }

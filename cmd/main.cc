@@ -60,6 +60,7 @@ int run(std::vector<std::string> arguments) {
                             add_completion(program), add_manual(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
 
+  buffer_output();
   keep_brackets(arguments);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them

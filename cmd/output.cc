@@ -46,12 +46,21 @@ std::string nanoseconds(std::uint32_t value) {
 
 }  // namespace
 
-Status finish_output() {
-  std::cout.flush();
+void buffer_output() {
+  if (::isatty(STDOUT_FILENO) == 0) std::setvbuf(stdout, nullptr, _IOFBF, 64 * 1024);
+}
+
+Status print_line(const std::string& line) {
   errno = 0;
+  if (std::fwrite(line.data(), 1, line.size(), stdout) == line.size() && std::fputc('\n', stdout) != EOF) return {};
+  return fail(Code::kIo, "cannot write the output: " + errno_text(errno), errno);
+}
+
+Status finish_output() {
+  errno = 0;
+  std::cout.flush();
   if (std::cout && std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return {};
-  const int error = errno != 0 ? errno : EIO;
-  return fail(Code::kIo, "cannot write the output: " + errno_text(error), error);
+  return fail(Code::kIo, "cannot write the output" + (errno == 0 ? "" : ": " + errno_text(errno)), errno);
 }
 
 std::string mode_text(std::uint32_t mode) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 #include "cmd/interrupt.h"
 #include "cmd/os.h"
@@ -63,7 +64,10 @@ Result<Piece> DescriptorSource::next() {
   buffer_.resize(kPiece);
   const std::size_t wanted = seeks_ && data_ != 0 ? std::min<std::uint64_t>(kPiece, data_) : kPiece;
   std::size_t length = 0;
-  while (length < wanted) {  // pipes come in small pieces: the store is better served with large ones
+  // Pipes come in small pieces, and the store is better served with large ones; but nobody waits long for that.
+  const auto began = std::chrono::steady_clock::now();
+  while (length < wanted) {
+    if (length != 0 && std::chrono::steady_clock::now() - began > std::chrono::milliseconds(100)) break;
     LRUFS_TRY(wait_for_descriptor(fd_, POLLIN));
     const ssize_t count = ::read(fd_, buffer_.data() + length, wanted - length);
     if (count == 0) break;

@@ -68,7 +68,9 @@ expect_eq "output of an unmount that went well" "" "$out"
 out=$(run 30 "$LRUFS" mount --log "$DAEMON_LOG" "$store" "$mnt" 2>&1)
 expect_eq "output of a mount in \$( )" "" "$out"
 
-expect_status 0 umount "$mnt"
+expect_status 2 umount --timeout soon "$mnt"
+is_mounted "$mnt" || fail "umount with a wrong --timeout has unmounted"
+expect_status 0 umount --timeout 1m "$mnt"
 exec 8> "$WORK/lock"
 flock 8
 run 30 "$LRUFS" mount --log "$DAEMON_LOG" "$store" "$mnt" 
@@ -83,7 +85,7 @@ pid=$(daemon_pids "$store")
 expect_eq "process of a mount" "$pid" "$(stat_of "$mnt" pid)"
 expect_eq "process of a mount, by the store" "$pid" "$(stat_of "$store" pid)"
 mkdir "$mnt/folder"
-expect_eq "process of a mount, by a folder in it" "$pid" "$(stat_of "$mnt/folder" pid)"
+expect_eq "a folder in a mount is an object" folder "$(stat_of "$mnt/folder" type)"
 expect_words "lrufs stat MOUNTPOINT" "$("$LRUFS" stat "$mnt")" Bound "64 MiB" Used Free Files "$mnt" "$store" Evicted \
   "parallel_dirops on" "io_uring off" "Answered by"
 [[ $(readlink "/proc/$pid/cwd") == / ]] || fail "the daemon's folder is $(readlink "/proc/$pid/cwd")"

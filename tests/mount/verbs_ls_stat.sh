@@ -78,7 +78,7 @@ object() {
     expect_eq "ls of a path to a file" dir/file "$(say ls "$M" dir/file)"
   else
     expect_eq "what only the store knows" True "$(json '"btime" in it and "sequence" in it' <<< "$json")"
-    expect_words "what only the store knows" "$text" "Order of use" "not used since it was made" Made
+    expect_words "what only the store knows" "$text" "Order of use" Made
   fi
 }
 

@@ -46,7 +46,7 @@ names() {
   local name long odd
   long=$(printf 'n%.0s' {1..255})
   odd=$'\xff\xfe odd\x01\tname'
-  for name in "$long" "$long/$long" "$odd" $'new\nline' "'quoted\"" '[a,b]' '{}' '%%' '*' put get -- ' blank '; do
+  for name in "$long" "d/$long/$long" "$odd" $'new\nline' "'quoted\"" '[a,b]' '{}' '%%' '*' put get -- ' blank '; do
     expect_status 0 put "$T" -- "k/$name" "$in/100"
     "$LRUFS" get "$T" -- "k/$name" | cmp - "$in/100" || fail "get of '$name' differs"
   done
