@@ -36,7 +36,8 @@ int run(const std::vector<std::string>& arguments) {
   program.require_subcommand(1);
   program.get_formatter()->column_width(34);
   program.footer(kFooter);
-  const std::array verbs = {add_mount(program), add_umount(program), add_stat(program), add_check(program)};
+  const std::array verbs = {add_mount(program), add_umount(program), add_stat(program),
+                            add_check(program), add_resize(program), add_compact(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
 
   try {

@@ -20,6 +20,8 @@ Verb add_mount(CLI::App& program);
 Verb add_umount(CLI::App& program);
 Verb add_stat(CLI::App& program);
 Verb add_check(CLI::App& program);
+Verb add_resize(CLI::App& program);
+Verb add_compact(CLI::App& program);
 
 // Prints "lrufs: message" to stderr and returns the code.
 int report(const store::Error& error, int exit_code = kFailed);
