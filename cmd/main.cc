@@ -55,7 +55,8 @@ int run(std::vector<std::string> arguments) {
                             add_get(program),        add_put(program),        add_ls(program),
                             add_rm(program),         add_touch(program),      add_pin(program),
                             add_unpin(program),      add_evict(program),      add_stat(program),
-                            add_check(program),      add_checkpoint(program), add_copy(program),
+                            add_check(program),      add_checkpoint(program), add_resize(program),
+                            add_compact(program),    add_copy(program),
                             add_dump(program),       add_load(program),       add_bench(program),
                             add_completion(program), add_manual(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");

@@ -50,11 +50,15 @@ struct Arguments {
   std::string max_files;
   std::string ttl;
   std::string ttl_from;
+  std::string max_file_size;
+  std::string high;
+  std::string low;
   std::string log;
   std::string log_level;
   std::string log_format;
   std::string metrics;
   std::vector<std::string> options;  // of -o
+  bool trim = false;
   bool from_checkpoint = false;
   bool force = false;
   bool foreground = false;
@@ -73,6 +77,7 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
   const std::size_t equals = word.find('=');
   const std::string name = word.substr(0, equals);
   if (equals == std::string::npos) {
+    if (name == "trim") return arguments.trim = true;
     if (name == "from_checkpoint") return arguments.from_checkpoint = true;
     if (name == "force") return arguments.force = true;
     if (name == "nonempty") return rules.allow_nonempty = true;
@@ -84,6 +89,9 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
       {"log", &arguments.log},         {"log_level", &arguments.log_level},
       {"ttl", &arguments.ttl},         {"ttl_from", &arguments.ttl_from},
       {"log_format", &arguments.log_format},
+      {"max_file_size", &arguments.max_file_size},
+      {"high", &arguments.high},
+      {"low", &arguments.low},
   };
   for (const auto& [own_name, value] : own) {
     if (name != own_name) continue;
@@ -101,9 +109,9 @@ Status take_options(Arguments& arguments, Plan& plan) {
       if (use == fs::fuse::WordUse::kUnknown) {
         return fail(Code::kInvalid,
                     "-o " + word +
-                        " is not known. lrufs takes size=, sync=, recency=, max_files=, ttl=, ttl_from=, "
-                        "log=, log_level=, log_format=, metrics=, no_control, from_checkpoint, force and "
-                        "nonempty; the rest are the options of mount(8) and "
+                        " is not known. lrufs takes size=, sync=, recency=, max_files=, max_file_size=, high=, "
+                        "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, "
+                        "from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
                         "fuse(8), such as allow_other or ro");
       }
     }
@@ -144,6 +152,27 @@ Status take_expiry(const Arguments& arguments, store::Options& options) {
   return fail(Code::kInvalid, "--ttl-from '" + arguments.ttl_from + "' is neither \"write\" nor \"use\"");
 }
 
+Result<std::uint32_t> take_percent(const char* option, const std::string& text) {
+  if (text.empty()) return 0U;
+  const std::string digits = text.back() == '%' ? text.substr(0, text.size() - 1) : text;
+  const auto percent = parse_count(option, digits);
+  if (!percent || *percent < 1 || *percent > 99) {
+    return fail(Code::kInvalid, std::string(option) + " '" + text +
+                                    "' is not a percentage from 1 to 99, of what the store may hold");
+  }
+  return static_cast<std::uint32_t>(*percent);
+}
+
+Status take_watermarks(const Arguments& arguments, store::Options& options) {
+  LRUFS_TRY_ASSIGN(options.high, take_percent("--high", arguments.high));
+  LRUFS_TRY_ASSIGN(options.low, take_percent("--low", arguments.low));
+  if (options.high != 0 && options.low >= options.high) {
+    return fail(Code::kInvalid, "--low " + arguments.low + " is not below --high " + arguments.high +
+                                    ": eviction begins above the high mark and ends at the low one");
+  }
+  return {};
+}
+
 Result<Plan> make_plan(Arguments arguments) {
   Plan plan;
   LRUFS_TRY(take_options(arguments, plan));
@@ -177,6 +206,13 @@ Result<Plan> make_plan(Arguments arguments) {
   if (arguments.no_control) mount.control = false;
   if (!arguments.metrics.empty()) mount.metrics = arguments.metrics;
   if (!mount.metrics.empty()) LRUFS_TRY(fs::fuse::parse_metrics_address(mount.metrics));
+  if (!arguments.max_file_size.empty()) {
+    LRUFS_TRY_ASSIGN(plan.run.max_file_size, parse_size("--max-file-size", arguments.max_file_size));
+    if (plan.run.max_file_size == 0)
+      return fail(Code::kInvalid, "--max-file-size 0: no file could have content; leave it out for no limit");
+  }
+  LRUFS_TRY(take_watermarks(arguments, store));
+  store.trim = arguments.trim;
   if (!arguments.log_level.empty()) plan.log.level = arguments.log_level;
   if (!arguments.log_format.empty()) plan.log.format = arguments.log_format;
   plan.log.target = arguments.log.empty() ? (arguments.foreground ? "stderr" : "syslog") : arguments.log;
@@ -352,11 +388,23 @@ Verb add_mount(CLI::App& program) {
   app->add_option("--ttl-from", arguments->ttl_from,
                   "Counted from the last write (the default), or from the\nlast use")
       ->type_name("write|use");
+  app->add_option("--max-file-size", arguments->max_file_size,
+                  "Refuse larger files with EFBIG (default: no limit but the\n"
+                  "store's size)")
+      ->type_name("SIZE");
+  app->add_option("--high", arguments->high,
+                  "Evict in the background when more than so much of the\n"
+                  "store is in use (default: as late as possible)")
+      ->type_name("PERCENT");
+  app->add_option("--low", arguments->low, "... and go on until so much is left (default: a little below)")
+      ->type_name("PERCENT");
+  app->add_flag("--trim", arguments->trim, "Give the disk space of deleted files back while mounted");
   app->add_option("-o", arguments->options,
                   "Options of mount(8) and fuse(8), such as allow_other, ro,\n"
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
-                  "max_files=, ttl=, ttl_from=, log=, log_level=, log_format=,\n"
-                  "metrics=, no_control, from_checkpoint, force, and:\n"
+                  "max_files=, max_file_size=, high=, low=, trim, ttl=,\n"
+                  "ttl_from=, log=, log_level=, log_format=, metrics=,\n"
+                  "no_control, from_checkpoint, force, and:\n"
                   "noxattr: no xattrs; saves a request for each new file\n"
                   "threads=N: threads that serve requests (default: 4)\n"
                   "placement=auto|spread|alone|close: which of them answers,\n"

@@ -93,7 +93,7 @@ std::string opened_from(const std::string& how) {
   return how;
 }
 
-void print_state(const json& statistics) {
+void print_state(const json& answer, const json& statistics) {
   const auto number = [&](const char* key) { return number_in(statistics, key); };
   const std::uint64_t capacity = number("capacity_bytes");
   const std::uint64_t pending = number("pending_bytes");
@@ -103,6 +103,14 @@ void print_state(const json& statistics) {
   row("Free", format_size(number("free_bytes")) + percent(number("free_bytes"), capacity) +
                   (pending == 0 ? "" : ", and " + format_size(pending) + " after the next checkpoint"));
   if (number("snapshot_bytes") != 0) row("Kept for readers", format_size(number("snapshot_bytes")));
+  if (!text_in(answer, "mount_point").empty()) {
+    row("Evicts", "above " + format_size(number("evict_above_bytes")) +
+                      percent(number("evict_above_bytes"), capacity) + " in use, down to " +
+                      format_size(number("evict_until_bytes")) +
+                      percent(number("evict_until_bytes"), capacity));
+  }
+  if (number("trimmed_bytes") != 0)
+    row("Given back", format_size(number("trimmed_bytes")) + " of the file have no blocks on the disk");
   const std::uint64_t limit = number("max_files");
   row("Files", format_count(number("files")) + (limit == 0 ? "" : " of at most " + format_count(limit)) +
                    " with " + format_size(number("content_bytes")) + ", in " +
@@ -191,7 +199,7 @@ void print_for_people(const json& answer) {
                      : "at " + mount_point + ", by process " + std::to_string(number_in(answer, "pid")) +
                            " (lrufs " + text_in(answer, "version") + ")");
   if (!mount_point.empty()) print_protocol(answer);
-  print_state(statistics);
+  print_state(answer, statistics);
   if (!mount_point.empty()) print_counters(answer, statistics);
   print_troubles(answer, statistics);
 }

@@ -30,6 +30,8 @@ Verb add_load(CLI::App& program);
 Verb add_evict(CLI::App& program);
 Verb add_checkpoint(CLI::App& program);
 Verb add_top(CLI::App& program);
+Verb add_resize(CLI::App& program);
+Verb add_compact(CLI::App& program);
 Verb add_get(CLI::App& program);
 Verb add_put(CLI::App& program);
 Verb add_rm(CLI::App& program);

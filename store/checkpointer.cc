@@ -16,13 +16,17 @@ constexpr std::chrono::seconds kLossesPause{10};
 void StoreImpl::condense() {
   auto retired = space_log_->condense(*space_);
   if (!retired) return;  // too little space now; the log goes on
-  current_.txn = TxnId{raw(current_.txn) + 1};
   current_.space = space_log_->roots();
-  encode_meta(current_, base + (kLiveMetaPage + raw(current_.txn) % 2) * kPageSize);
-  readers.publish(current_.txn, current_.roots);
+  publish_again();
   // Readers of this process do not look at them; those of others load them.
   for (const PageRun& run : *retired)
     readers.count_shared() == 0 ? space_->give_back(run) : limbo_->add(current_.txn, run);
+}
+
+void StoreImpl::publish_again() {
+  current_.txn = TxnId{raw(current_.txn) + 1};
+  encode_meta(current_, base + (kLiveMetaPage + raw(current_.txn) % 2) * kPageSize);
+  readers.publish(current_.txn, current_.roots);
 }
 
 Status StoreImpl::checkpoint(TxnId wanted, bool internal, bool clean) {
@@ -69,6 +73,11 @@ void StoreImpl::gather_group() {
 Status StoreImpl::run_checkpoint(bool clean) {
   const auto start = std::chrono::steady_clock::now();
   const std::uint64_t losses = guard->losses();
+  struct Running {
+    std::atomic<std::chrono::steady_clock::rep>& began;
+    ~Running() { began.store(0, std::memory_order_relaxed); }
+  } const running{checkpoint_began_};
+  checkpoint_began_.store(start.time_since_epoch().count(), std::memory_order_relaxed);
   Meta meta;
   {
     const MutexLock lock(writer_);
@@ -136,6 +145,7 @@ Status StoreImpl::run_checkpoint(bool clean) {
   {
     const MutexLock lock(writer_);
     space_->end_checkpoint(true);
+    checkpoint_helps_.store(false, std::memory_order_relaxed);  // the next commit knows
     current_.durable_txn = meta.txn;
     current_.new_pages_sum = sum_since_checkpoint_;
     current_.durable_session = meta.session;
@@ -203,28 +213,38 @@ void StoreImpl::stop_background() {
 }
 
 void StoreImpl::background() {
-  if (options.sync == Options::Sync::kUnmount) return;
+  const bool syncs = options.sync != Options::Sync::kUnmount;
   auto next = std::chrono::steady_clock::now() + options.sync_interval;
-  for (;;) {
+  for (bool for_room = false;;) {
     {
       const MutexLock lock(background_mutex_);
-      while (!stopping_ && std::chrono::steady_clock::now() < next)
+      while (!stopping_ && !checkpoint_wanted_ && std::chrono::steady_clock::now() < next)
         background_wake_.wait_until(background_mutex_, next);
       if (stopping_) return;
+      for_room = std::exchange(checkpoint_wanted_, false);
     }
-    (void)checkpoint(readers.latest(), true, false);  // a failure is recorded and told
+    if (for_room) {
+      if (checkpoint_helps_.load(std::memory_order_relaxed)) (void)checkpoint_for_room();
+      continue;
+    }
+    if (syncs) (void)checkpoint(readers.latest(), true, false);  // a failure is recorded and told
     report_stalled_reader();
     shrink_slack();
+    if (options.trim) trim();
     next = std::chrono::steady_clock::now() + options.sync_interval;
   }
 }
 
 void StoreImpl::wake_background() {
   if (!options.background) return;
-  if (!touches.full() && eviction_due_.load(std::memory_order_relaxed) == 0) return;
+  const bool evict = touches.full() || eviction_due_.load(std::memory_order_relaxed) != 0;
+  const bool helps = checkpoint_helps_.load(std::memory_order_relaxed) &&
+                     checkpoint_began_.load(std::memory_order_relaxed) == 0;
+  if (!evict && !helps) return;
   const MutexLock lock(background_mutex_);
-  if (evict_wanted_) return;
-  evict_wanted_ = true;
+  if ((evict_wanted_ || !evict) && (checkpoint_wanted_ || !helps)) return;
+  evict_wanted_ = evict_wanted_ || evict;
+  checkpoint_wanted_ = checkpoint_wanted_ || helps;
   background_wake_.notify_all();
 }
 

@@ -175,6 +175,7 @@ Status StoreImpl::remove_victim(Transaction& txn, Inode inode, std::vector<Evict
 
 Result<std::optional<std::uint64_t>> StoreImpl::evict_some(std::uint64_t wanted, std::size_t max_objects,
                                                            EvictionReason reason, bool ahead) {
+  if (keeps_all_) return std::nullopt;
   // Eviction lives on the reserve: its transactions are kept small, or they would need more than they free.
   const std::size_t budget = reserve_ / 4;
   const auto least_recent = [&](Transaction& txn, std::size_t, bool& paused) -> Result<std::optional<Inode>> {
@@ -243,14 +244,14 @@ Result<std::optional<Evictions>> StoreImpl::evict_chosen(const Choose& choose, s
 
 void StoreImpl::evict_a_share() {
   constexpr std::size_t kBatch = 32;
-  const std::uint64_t due = eviction_due_.load(std::memory_order_relaxed);
+  const std::uint64_t due = share_due_.load(std::memory_order_relaxed);
   if (due == 0 || !options.background) {
     pages_owed_.store(0, std::memory_order_relaxed);
     return;
   }
   // Small objects share pages, so they are counted as well: two for one that came, up to eight if much is
   // missing. In batches, which share the pages they change.
-  const std::size_t share = 2 + 6 * due / evict_start();
+  const std::size_t share = 2 + 6 * due / least_start();
   const std::size_t objects = objects_owed_.fetch_add(share, std::memory_order_relaxed) + share;
   const std::uint64_t pages = pages_owed_.load(std::memory_order_relaxed);
   if (objects < kBatch && pages < kBatch) return;
@@ -448,6 +449,17 @@ Status StoreImpl::flush_touches() {
     }
   }
   return {};
+}
+
+Status StoreImpl::reclaim_orphans() {
+  constexpr std::size_t kBatch = 128;
+  for (Ino after = kNoIno;;) {
+    LRUFS_TRY_ASSIGN(const std::vector<Ino> some,
+                     snapshot(Snapshot::Kind::kTransient).view().orphans(after, kBatch));
+    if (some.empty()) return {};
+    LRUFS_TRY(reclaim(some));
+    after = some.back();
+  }
 }
 
 Status StoreImpl::reclaim(const std::vector<Ino>& inodes) {

@@ -54,6 +54,16 @@ class FileOps {
   virtual Status truncate(int fd, std::uint64_t size) = 0;
   // Gives the blocks of a range back (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
   virtual Status punch(int fd, std::uint64_t offset, std::uint64_t length) = 0;
+  // Gives blocks to a range within the file that lost them (or never had them), as grow() does behind its
+  // end.
+  virtual Status fill(int fd, std::uint64_t offset, std::uint64_t length) = 0;
+  // The first range at `offset` or behind it that may have no blocks, as [begin, end); an empty one at the
+  // file's end if there is none (lseek(2) SEEK_HOLE).
+  struct Range {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  virtual Result<Range> next_hole(int fd, std::uint64_t offset) = 0;
   // Writes into the file (and so into the mapping, which shares the page cache).
   virtual Status write(int fd, std::uint64_t offset, Bytes data) = 0;
   virtual Status read(int fd, std::uint64_t offset, MutableBytes out) = 0;

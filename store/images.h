@@ -51,6 +51,8 @@ class Images {
     return const_cast<Page*>(static_cast<const Images*>(this)->find(target));
   }
   void drop(PageNo target);  // the page is freed
+  // All that are set aside.
+  [[nodiscard]] const std::vector<PageNo>& pages() const { return pages_; }
 
   [[nodiscard]] std::span<const ImageRef> refs() const { return {refs_.data(), count_}; }
   [[nodiscard]] Page* at(PageNo page) const { return reinterpret_cast<Page*>(base_ + raw(page) * kPageSize); }

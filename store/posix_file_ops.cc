@@ -133,6 +133,24 @@ class PosixFileOps final : public FileOps {
     return {};
   }
 
+  Status fill(int fd, std::uint64_t offset, std::uint64_t length) override {
+    while (::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
+      if (errno != EINTR) return os_error("fallocate");
+    }
+    return {};
+  }
+
+  Result<Range> next_hole(int fd, std::uint64_t offset) override {
+    const off_t end = ::lseek(fd, 0, SEEK_END);
+    if (end < 0) return os_error("lseek");
+    const Range none{static_cast<std::uint64_t>(end), static_cast<std::uint64_t>(end)};
+    if (offset >= none.end) return none;
+    const off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
+    if (hole < 0) return none;  // the file system does not know of holes
+    const off_t data = ::lseek(fd, hole, SEEK_DATA);
+    return Range{static_cast<std::uint64_t>(hole), data < 0 ? none.end : static_cast<std::uint64_t>(data)};
+  }
+
   Status write(int fd, std::uint64_t offset, Bytes data) override {
     while (!data.empty()) {
       const ssize_t n = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));

@@ -278,6 +278,20 @@ bool SpaceLog::wants_condensing(const SpaceMap& map) const {
   return bytes_ > std::max<std::uint64_t>(1U << 20U, map_bytes / 2);
 }
 
+bool SpaceLog::lies_below(std::uint64_t page) const {
+  const auto below = [&](PageNo each) { return raw(each) < page; };
+  return std::all_of(segments_.begin(), segments_.end(),
+                     [&](const PageRun& run) { return raw(run.first) + run.count <= page; }) &&
+         std::all_of(directory_.begin(), directory_.end(), below) &&
+         std::all_of(chunks_.begin(), chunks_.end(), [&](const Chunk& chunk) { return below(chunk.page); });
+}
+
+void SpaceLog::leave_from(std::uint64_t page, SpaceMap& map) const {
+  for (std::size_t i = 0; i < std::min<std::size_t>(chunks_.size(), map.chunk_count()); ++i) {
+    if (raw(chunks_[i].page) >= page) map.set_dirty(i);
+  }
+}
+
 Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
   // The old pages leave the used bits first, but stay busy: the last published state still needs them, should
   // the process die before the new one is published. Then pages for the changed chunks are taken, which
@@ -289,7 +303,9 @@ Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
   for (const PageNo page : directory_) retired.push_back({page, 1});
 
   const std::uint64_t directory_pages = (map.chunk_count() + kChunksPerPage - 1) / kChunksPerPage;
-  if (map.free() < map.chunk_count() + directory_pages + kSegmentPages + 8) return fail(Code::kNoSpace);
+  // Chunks behind the end of the file are empty, and need no page.
+  const std::uint64_t chunks = std::min(map.chunk_count(), map.grown() / SpaceMap::kChunkPages + 1);
+  if (map.free() < chunks + directory_pages + kSegmentPages + 8) return fail(Code::kNoSpace);
   const auto take_page = [&] {
     const PageNo page = map.take_page();
     map.publish({page, 1});
@@ -316,15 +332,17 @@ Result<std::vector<PageRun>> SpaceLog::condense(SpaceMap& map) {
         map.retire_to_limbo({chunks_[i].page, 1});
         retired.push_back({chunks_[i].page, 1});
       }
-      new_pages[i] = take_page();
+      if (!map.chunk_empty(i)) new_pages[i] = take_page();
       rewritten.push_back(i);
     }
   }
   for (const std::uint64_t i : rewritten) {
+    map.clear_dirty(i);
+    chunks_[i] = {};
+    if (new_pages[i] == kNoPage) continue;
     std::byte* to = pager_->bytes(new_pages[i]);
     std::memcpy(to, map.chunk_words(i), kPageSize);
     chunks_[i] = {new_pages[i], hash64({to, kPageSize})};
-    map.clear_dirty(i);
   }
   for (std::size_t part = 0; part < directory.size(); ++part) {
     std::byte* page = pager_->bytes(directory[part]);

@@ -69,6 +69,11 @@ class SpaceLog {
   // until then. kNoSpace: nothing changed.
   Result<std::vector<PageRun>> condense(SpaceMap& map);
 
+  // Are all its pages below this one? (The file is made shorter.)
+  [[nodiscard]] bool lies_below(std::uint64_t page) const;
+  // The next condense() writes anew what lies at this page or behind it.
+  void leave_from(std::uint64_t page, SpaceMap& map) const;
+
   [[nodiscard]] const SpaceRoots& roots() const { return roots_; }
   [[nodiscard]] std::uint64_t log_bytes() const { return bytes_; }
 

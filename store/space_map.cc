@@ -13,6 +13,7 @@ SpaceMap::SpaceMap(std::uint64_t capacity) : capacity_(capacity), words_(chunk_c
   durable_ = static_cast<std::uint64_t*>(memory_[1].data());
   next_ = static_cast<std::uint64_t*>(memory_[2].data());
   busy_ = static_cast<std::uint64_t*>(memory_[3].data());
+  hole_ = static_cast<std::uint64_t*>(memory_[4].data());
   dirty_.assign(chunk_count(), false);
   chunk_epoch_.assign(chunk_count(), 0);
   free_in_chunk_.assign(chunk_count(), 0);
@@ -72,8 +73,8 @@ void SpaceMap::recount_chunk(std::uint64_t chunk) {
   free_ -= free_in_chunk_[chunk];
   free_in_chunk_[chunk] = 0;
   const std::uint64_t first = chunk * kChunkPages;
-  if (first >= grown_) return;
-  const std::uint64_t pages = std::min(kChunkPages, grown_ - first);
+  if (first >= limit()) return;
+  const std::uint64_t pages = std::min(kChunkPages, limit() - first);
   std::uint32_t taken = 0;
   for (std::uint64_t word = 0; word * 64 < pages; ++word) {
     std::uint64_t bits = taken_word(chunk * kChunkWords + word);
@@ -91,6 +92,11 @@ void SpaceMap::recount() {
 }
 
 void SpaceMap::set_grown(std::uint64_t pages) {
+  for (std::uint64_t page = pages; page < grown_; ++page) {
+    if (!test(hole_, page)) continue;
+    clear(hole_, page);
+    if (page < ceiling_) --hole_count_;
+  }
   const std::uint64_t first = std::min(grown_, pages) / kChunkPages;
   const std::uint64_t last = std::max(grown_, pages) / kChunkPages;
   grown_ = pages;
@@ -101,7 +107,7 @@ void SpaceMap::set_grown(std::uint64_t pages) {
 // ------------------------------------------------------------------------------------------------------
 
 std::uint64_t SpaceMap::next_free(std::uint64_t from, std::uint64_t to) const {
-  to = std::min(to, grown_);
+  to = std::min(to, limit());
   while (from < to) {
     if (free_in_chunk_[from / kChunkPages] == 0) {
       from = (from / kChunkPages + 1) * kChunkPages;
@@ -119,7 +125,7 @@ std::uint64_t SpaceMap::next_free(std::uint64_t from, std::uint64_t to) const {
 
 std::uint64_t SpaceMap::run_length(std::uint64_t from, std::uint64_t limit) const {
   std::uint64_t length = 0;
-  const std::uint64_t end = std::min(from + limit, grown_);
+  const std::uint64_t end = std::min(from + limit, this->limit());
   while (from + length < end) {
     const std::uint64_t page = from + length;
     const std::uint64_t bits = taken_word(page / 64) >> (page % 64);
@@ -133,7 +139,7 @@ std::uint64_t SpaceMap::run_length(std::uint64_t from, std::uint64_t limit) cons
 
 void SpaceMap::mark_busy(std::uint64_t page) {
   set(busy_, page);
-  ++busy_count_;
+  count_busy(page, 1);
   --free_;
   --free_in_chunk_[page / kChunkPages];
 }
@@ -154,9 +160,9 @@ PageNo SpaceMap::take_page() {
       return PageNo{page};
     }
   }
-  const std::uint64_t page = next_free(page_cursor_, grown_);
+  const std::uint64_t page = next_free(page_cursor_, limit());
   page_cursor_ = page;
-  if (page >= grown_) return kNoPage;
+  if (page >= limit()) return kNoPage;
   mark_busy(page);
   return PageNo{page};
 }
@@ -176,13 +182,13 @@ PageRun SpaceMap::take_run(std::uint64_t want, PageNo hint) {
   constexpr std::uint64_t kSearchRuns = 512;
   std::uint64_t best = 0;
   std::uint64_t best_length = 0;
-  std::uint64_t at = run_cursor_ < grown_ ? run_cursor_ : kHeaderPages;
+  std::uint64_t at = run_cursor_ < limit() ? run_cursor_ : kHeaderPages;
   const std::uint64_t start = at;
   bool wrapped = false;
   for (std::uint64_t runs = 0; runs < kSearchRuns;) {
-    const std::uint64_t limit = wrapped ? start : grown_;
-    at = next_free(at, limit);
-    if (at >= limit) {
+    const std::uint64_t end = wrapped ? start : limit();
+    at = next_free(at, end);
+    if (at >= end) {
       if (wrapped) break;
       wrapped = true;
       at = kHeaderPages;
@@ -206,7 +212,7 @@ void SpaceMap::give_back(PageRun run) {
   for (std::uint64_t i = 0; i < run.count; ++i) {
     const std::uint64_t page = raw(run.first) + i;
     clear(busy_, page);
-    --busy_count_;
+    count_busy(page, ~0ULL);
     if (is_free(page)) note_free(page);
   }
 }
@@ -244,9 +250,9 @@ void SpaceMap::publish(PageRun run) {
   for (std::uint64_t i = 0; i < run.count; ++i) {
     const std::uint64_t page = raw(run.first) + i;
     clear(busy_, page);
-    --busy_count_;
+    count_busy(page, ~0ULL);
     set_used(page, true);
-    ++used_count_;
+    count_used(page, 1);
     touch_chunk(page);
   }
 }
@@ -263,10 +269,87 @@ void SpaceMap::retire_to_limbo(PageRun run) {
   for (std::uint64_t i = 0; i < run.count; ++i) {
     const std::uint64_t page = raw(run.first) + i;
     set_used(page, false);
-    --used_count_;
+    count_used(page, ~0ULL);
     set(busy_, page);
-    ++busy_count_;
+    count_busy(page, 1);
     touch_chunk(page);
+  }
+}
+
+// --- ceiling and holes
+// -------------------------------------------------------------------------------------------
+
+void SpaceMap::set_ceiling(std::uint64_t ceiling) {
+  ceiling_ = ceiling;
+  used_above_ = busy_above_ = hole_count_ = 0;
+  for (std::uint64_t word = 0; word < words_; ++word) {
+    const std::uint64_t first = word * 64;
+    const auto count = [&](const std::uint64_t* bits, std::uint64_t mask) {
+      return static_cast<std::uint64_t>(std::popcount(bits[word] & mask));
+    };
+    const std::uint64_t below = ceiling >= first + 64 ? ~0ULL
+                                : ceiling <= first    ? 0
+                                                      : (1ULL << (ceiling - first)) - 1;
+    used_above_ += count(used_, ~below);
+    busy_above_ += count(busy_, ~below);
+    hole_count_ += count(hole_, below);
+  }
+  recount();
+}
+
+PageRun SpaceMap::take_for_hole(std::uint64_t from, std::uint64_t least, std::uint64_t most) {
+  for (std::uint64_t at = std::max(from, kHeaderPages);;) {
+    at = next_free(at, limit());
+    if (at >= limit()) return {};
+    const std::uint64_t length = run_length(at, most);
+    if (length >= least) {
+      for (std::uint64_t i = 0; i < length; ++i) mark_busy(at + i);
+      return {PageNo{at}, length};
+    }
+    at += length;
+  }
+}
+
+void SpaceMap::make_hole(PageRun run) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    clear(busy_, page);
+    count_busy(page, ~0ULL);
+    set(hole_, page);
+    if (page < ceiling_) ++hole_count_;
+  }
+}
+
+void SpaceMap::found_hole(PageRun run) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    if (!is_free(page)) continue;
+    set(hole_, page);
+    ++hole_count_;
+    --free_;
+    --free_in_chunk_[page / kChunkPages];
+  }
+}
+
+PageRun SpaceMap::first_hole(std::uint64_t most) const {
+  if (hole_count_ == 0) return {};
+  for (std::uint64_t word = 0; word < words_; ++word) {
+    if (hole_[word] == 0) continue;
+    const std::uint64_t first = word * 64 + static_cast<std::uint64_t>(std::countr_zero(hole_[word]));
+    if (first >= limit()) return {};
+    std::uint64_t count = 0;
+    while (count < most && first + count < limit() && test(hole_, first + count)) ++count;
+    return {PageNo{first}, count};
+  }
+  return {};
+}
+
+void SpaceMap::fill_hole(PageRun run) {
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const std::uint64_t page = raw(run.first) + i;
+    clear(hole_, page);
+    --hole_count_;
+    note_free(page);
   }
 }
 
@@ -319,7 +402,8 @@ std::uint64_t SpaceMap::unsynced() const {
 
 std::uint64_t SpaceMap::high_water() const {
   for (std::uint64_t word = words_; word > 0; --word) {
-    const std::uint64_t bits = used_[word - 1] | durable_[word - 1] | busy_[word - 1];
+    const std::uint64_t next = in_checkpoint_ ? next_[word - 1] : 0;
+    const std::uint64_t bits = used_[word - 1] | durable_[word - 1] | busy_[word - 1] | next;
     if (bits != 0) return word * 64 - static_cast<std::uint64_t>(std::countl_zero(bits));
   }
   return 0;

@@ -1,16 +1,21 @@
-// SpaceMap: which pages of the file are free, in memory. Four bits a page, in bitmaps that cost memory only
+// SpaceMap: which pages of the file are free, in memory. Five bits a page, in bitmaps that cost memory only
 // where pages are used:
 //
 //   used     belongs to the current state (what the space log says)
 //   durable  belongs to the last durable meta's state; must survive until the next checkpoint has ended
 //   next     belongs to the state that the running checkpoint makes durable
 //   busy     taken, but not part of the current state: filled by a writer, or still seen by a reader (limbo)
+//   hole     nobody needs it, and the disk has no block for it: to be filled before it is taken
 //
 // A page may be taken iff it has none of them. A page whose durable and next bits are clear was born after
 // the last checkpoint began: it can be reused as soon as it is freed, and file content in it may be
 // overwritten in place.
 //
-// Invariants: free + pending + used + busy = grown; used and busy are disjoint at rest.
+// While the file is made shorter there is a ceiling: pages from there on are neither free nor pending, only
+// used or busy until they were moved.
+//
+// Invariants: free + pending + used + busy + holes = grown, counted below the ceiling; used and busy are
+// disjoint at rest; a hole has no other bit.
 // Not thread-safe: the store's writer lock protects it.
 #pragma once
 
@@ -67,11 +72,30 @@ class SpaceMap {
   void end_checkpoint(bool succeeded);  // durable := next, or next forgotten
   [[nodiscard]] bool in_checkpoint() const { return in_checkpoint_; }
 
+  // --- making the file shorter: pages from `ceiling` on are not taken any more; kNoCeiling: all may be
+  static constexpr std::uint64_t kNoCeiling = ~0ULL;
+  void set_ceiling(std::uint64_t ceiling);
+  [[nodiscard]] std::uint64_t used_above() const { return used_above_; }
+  [[nodiscard]] std::uint64_t busy_above() const { return busy_above_; }
+
+  // --- holes
+  // -------------------------------------------------------------------------------------------------------
+  // The first run of `least` or more pages at `from` or behind it that nobody needs, at most `most` of it;
+  // count 0: none. They become busy: punch the run, then make_hole() or give_back().
+  PageRun take_for_hole(std::uint64_t from, std::uint64_t least, std::uint64_t most);
+  void make_hole(PageRun run);   // busy → hole
+  void found_hole(PageRun run);  // at open: those of the pages that are free
+  // The first hole, at most `most` pages of it; count 0: there is none.
+  [[nodiscard]] PageRun first_hole(std::uint64_t most) const;
+  void fill_hole(PageRun run);  // hole → free
+  [[nodiscard]] std::uint64_t holes() const { return hole_count_; }
+
   // --- condensing: the used bits of a chunk, and which changed since clear_dirty()
   // ---------------------------------
   [[nodiscard]] std::uint64_t chunk_count() const { return (capacity_ + kChunkPages - 1) / kChunkPages; }
   [[nodiscard]] bool chunk_dirty(std::uint64_t chunk) const { return dirty_[chunk]; }
   void clear_dirty(std::uint64_t chunk) { dirty_[chunk] = false; }
+  void set_dirty(std::uint64_t chunk) { dirty_[chunk] = true; }
   [[nodiscard]] const std::uint64_t* chunk_words(std::uint64_t chunk) const {
     return used_ + chunk * kChunkWords;
   }
@@ -87,10 +111,12 @@ class SpaceMap {
   [[nodiscard]] std::uint64_t free() const { return free_; }
   [[nodiscard]] std::uint64_t used() const { return used_count_; }
   [[nodiscard]] std::uint64_t busy() const { return busy_count_; }
-  [[nodiscard]] std::uint64_t pending() const { return grown_ - free_ - used_count_ - busy_count_; }
+  [[nodiscard]] std::uint64_t pending() const {
+    return limit() - free_ - (used_count_ - used_above_) - (busy_count_ - busy_above_) - hole_count_;
+  }
   // Used, but not by the durable state. Looks only where something changed lately.
   [[nodiscard]] std::uint64_t unsynced() const;
-  // One above the highest page in use by the current or the durable state.
+  // One above the highest page that is used, durable, next or busy.
   [[nodiscard]] std::uint64_t high_water() const;
 
  private:
@@ -105,13 +131,23 @@ class SpaceMap {
   [[nodiscard]] std::uint64_t taken_word(std::uint64_t word) const {
     const std::uint64_t durable = on(Fault::kReuseDurablePages) ? 0 : durable_[word];
     const std::uint64_t next = in_checkpoint_ && !on(Fault::kReuseCheckpointPages) ? next_[word] : 0;
-    return used_[word] | durable | busy_[word] | next;
+    return used_[word] | durable | busy_[word] | next | hole_[word];
   }
+  // Pages below it may be taken.
+  [[nodiscard]] std::uint64_t limit() const { return grown_ < ceiling_ ? grown_ : ceiling_; }
   [[nodiscard]] bool is_free(std::uint64_t page) const {
-    return page < grown_ && ((taken_word(page / 64) >> (page % 64)) & 1U) == 0;
+    return page < limit() && ((taken_word(page / 64) >> (page % 64)) & 1U) == 0;
   }
   void set_used(std::uint64_t page, bool value);
   void mark_busy(std::uint64_t page);
+  void count_used(std::uint64_t page, std::uint64_t change) {
+    used_count_ += change;
+    if (page >= ceiling_) used_above_ += change;
+  }
+  void count_busy(std::uint64_t page, std::uint64_t change) {
+    busy_count_ += change;
+    if (page >= ceiling_) busy_above_ += change;
+  }
   void note_free(std::uint64_t page);
   void touch_chunk(std::uint64_t page);
   void recount();
@@ -121,16 +157,21 @@ class SpaceMap {
 
   std::uint64_t capacity_;
   std::uint64_t words_;
-  LazyMemory memory_[4];
+  LazyMemory memory_[5];
   std::uint64_t* used_;
   std::uint64_t* durable_;
   std::uint64_t* next_;
   std::uint64_t* busy_;
+  std::uint64_t* hole_;
   bool in_checkpoint_ = false;
   std::uint64_t grown_ = 0;
   std::uint64_t free_ = 0;
   std::uint64_t used_count_ = 0;
   std::uint64_t busy_count_ = 0;
+  std::uint64_t hole_count_ = 0;
+  std::uint64_t ceiling_ = kNoCeiling;
+  std::uint64_t used_above_ = 0;  // the ceiling
+  std::uint64_t busy_above_ = 0;
   std::uint64_t page_cursor_ = kHeaderPages;  // no free page below
   std::uint64_t run_cursor_ = kHeaderPages;   // where the last run ended
   std::vector<std::uint64_t> recycled_;       // lately freed pages: warm in the caches; may be stale

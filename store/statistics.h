@@ -53,6 +53,9 @@ struct Statistics {
   std::uint64_t oldest_reader_lag = 0;   // in transactions
   std::uint64_t snapshot_microseconds = 0;  // how long a reader has kept the page that waits longest
   std::uint64_t max_files = 0;
+  std::uint64_t evict_above_bytes = 0;  // in use: above it eviction begins in the background,
+  std::uint64_t evict_until_bytes = 0;  // and it goes on down to here
+  std::uint64_t trimmed_bytes = 0;      // of the file, given back to the disk (holes)
   bool read_only = false;
   bool damaged = false;     // damage was seen, now or by an earlier mount or check
   std::string uuid;         // of the store, 32 hex digits

@@ -199,16 +199,7 @@ Result<std::uint64_t> Store::reap_expired() {
 void Store::writer_barrier() const { const MutexLock lock(impl_->writer_); }
 Status Store::reclaim(const std::vector<Ino>& inodes) { return impl_->reclaim(inodes); }
 
-Status Store::reclaim_orphans() {
-  constexpr std::size_t kBatch = 128;
-  for (Ino after = kNoIno;;) {
-    LRUFS_TRY_ASSIGN(const std::vector<Ino> some,
-                     snapshot(Snapshot::Kind::kTransient).view().orphans(after, kBatch));
-    if (some.empty()) return {};
-    LRUFS_TRY(impl_->reclaim(some));
-    after = some.back();
-  }
-}
+Status Store::reclaim_orphans() { return impl_->reclaim_orphans(); }
 
 Result<std::uint64_t> Store::evict(std::uint64_t bytes) {
   std::uint64_t freed = 0;
@@ -248,6 +239,9 @@ Result<Evictions> Store::evict_prefix(std::string_view prefix) {
   LRUFS_TRY(impl_->evict_below(inode.ino, name, done));
   return done;
 }
+
+Status Store::shrink(std::uint64_t bound) { return impl_->shrink(bound); }
+Status Store::compact() { return impl_->compact(); }
 
 Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
   // Simulated on an aborted transaction: the victims are taken out one by one, and nothing of it is
@@ -294,7 +288,8 @@ std::uint64_t Store::max_file_size() const {
   constexpr std::uint64_t kLogPages = 272;
   const std::uint64_t other =
       impl_->reserve_ + kHeaderPages + kLogPages + impl_->image_pages() + impl_->capacity_ / 256;
-  return (impl_->capacity_ - std::min(impl_->capacity_, other)) * kPageSize;
+  const std::uint64_t capacity = impl_->capacity_;
+  return (capacity - std::min(capacity, other)) * kPageSize;
 }
 
 // --- by path
@@ -477,7 +472,8 @@ Statistics StoreImpl::statistics() {
     s.used_bytes = space_->used() * kPageSize;
     s.file_bytes = space_->grown() * kPageSize;
     s.free_bytes = (space_->free() + growable()) * kPageSize;
-    const std::uint64_t set_aside = images_ ? image_pages() : 0;
+    const std::uint64_t set_aside = images_ ? images_->pages().size() : 0;
+    s.trimmed_bytes = space_->holes() * kPageSize;
     s.pending_bytes = (space_->pending() + space_->busy() - set_aside) * kPageSize;
     s.snapshot_bytes = limbo_->pages() * kPageSize;
     s.pinned_objects = current_.counters.pinned_objects;
@@ -502,6 +498,12 @@ Statistics StoreImpl::statistics() {
   s.readers = readers.count() + s.shared_readers;
   s.oldest_reader_lag = raw(readers.latest()) - raw(readers.oldest());
   s.max_files = options.max_files;
+  const auto in_use = [&](std::uint64_t unused) {
+    const std::uint64_t capacity = capacity_;
+    return (capacity - std::min(capacity, unused)) * kPageSize;
+  };
+  s.evict_above_bytes = in_use(evict_start());
+  s.evict_until_bytes = in_use(evict_stop());
   s.read_only = options.read_only || failed_.load();
   s.damaged = damaged_.load();
   s.opened_from = opened_from;

@@ -42,9 +42,16 @@ struct Options {
       Sync::kInterval;  // kAlways: update() returns after a checkpoint; kUnmount: close() and sync() only
   std::chrono::milliseconds sync_interval{5000};
   std::uint64_t max_files = 0;  // objects but directories; 0 = no limit
-  bool create = true;           // make the store if the file does not exist or is empty
-  bool read_only = false;       // no lock on the file's content is broken, nothing is written
-  bool exclusive = false;       // with read_only: nobody else may have it open, nor open it
+  // Eviction in the background begins when more than `high` percent of what pages may use is in use, and goes
+  // on until at most `low` percent are; 1 ≤ low < high ≤ 99. 0: as late as it can (StoreImpl::evict_start()).
+  std::uint32_t high = 0;
+  std::uint32_t low = 0;
+  // Uses that are kept in memory until they are written, of so many objects: with more the store writes them.
+  std::size_t max_touches = 700'000;
+  bool trim = false;       // give the disk's blocks of long free runs back, in the background
+  bool create = true;      // make the store if the file does not exist or is empty
+  bool read_only = false;  // no lock on the file's content is broken, nothing is written
+  bool exclusive = false;  // with read_only: nobody else may have it open, nor open it
   // With read_only: another process may have it open and write, or begin to. The store then shows one state,
   // content included, that of the opening; its pages are not reused while it is open, so close it soon. Needs
   // permission to write to the file (the reader announces itself there), unless nobody has it open for
@@ -188,6 +195,14 @@ class Store {
   // written.
   [[nodiscard]] Result<std::vector<Standing>> next_to_go(std::size_t limit) const;
   [[nodiscard]] Result<std::vector<Standing>> last_used(std::size_t limit) const;
+  // Makes the bound smaller: evicts in LRU order until what is left fits, moves what lies behind the new end,
+  // and cuts the file there. Others may use the store meanwhile. kInvalid (not smaller: a larger bound is for
+  // open()), kBoundTooSmall, kNoSpace (what is in use does not fit). After a failure, or a crash in the
+  // middle, the store is whole and has its old bound.
+  Status shrink(std::uint64_t bound);
+  // Moves everything to the front and cuts the file behind it; nothing is evicted, the bound stays. For a
+  // store that nobody writes meanwhile.
+  Status compact();
   // The next `limit` objects in the order they would go.
   [[nodiscard]] Result<std::vector<Ino>> eviction_order(std::size_t limit) const;
 

@@ -1,12 +1,13 @@
 // StoreImpl: the parts of a store and the steps that involve several of them. Internal to store/.
 //
-// Lock order: room_mutex_ → checkpoint_mutex_ → writer_ → { touch batch, protected_mutex_, the caller's
-// is_held, the times of use }; reaper_mutex_ is taken without any of these. The mapping's content is
-// protected so: tree pages are written by the transaction that bore them, before they are published, and
-// never after; metas by the holder of writer_ (live) or checkpoint_mutex_ (durable); log and map pages under
-// writer_; file content by whoever owns the pages (a writer that staged them, or the transaction).
+// Lock order: relocation_mutex_ → room_mutex_ → checkpoint_mutex_ → writer_ → { touch batch,
+// protected_mutex_, the caller's is_held, the times of use }; reaper_mutex_ is taken without any of these. The
+// mapping's content is protected so: tree pages are written by the transaction that bore them, before they are
+// published, and never after; metas by the holder of writer_ (live) or checkpoint_mutex_ (durable); log and map
+// pages under writer_; file content by whoever owns the pages (a writer that staged them, or the transaction).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <map>
@@ -168,6 +169,15 @@ class StoreImpl {
   void see_damage(PageNo page, const char* what);
   [[nodiscard]] bool must_record_damage() const { return damaged_.load() && !damage_is_durable_.load(); }
   void set_bound(std::uint64_t bytes) REQUIRES(writer_);
+  void set_capacity(std::uint64_t pages);
+  // The most pages that a store with this bound may use; what it keeps for deletion; what it evicts ahead.
+  static std::uint64_t capacity_pages(std::uint64_t bound);
+  static std::uint64_t reserve_pages(std::uint64_t capacity) {
+    return std::clamp<std::uint64_t>(capacity / 64, 48, 4096);
+  }
+  static std::uint64_t slack_pages(std::uint64_t capacity) {
+    return std::clamp<std::uint64_t>(capacity / 64, kLeastSlack, 32768);
+  }
   Status close();
 
   // --- store_shared.cc: Options::shared, and the writer's side of it
@@ -204,6 +214,10 @@ class StoreImpl {
   // away from the other, whichever thread the lock prefers. Before it writes, so that it does not meet what
   // it has written.
   void evict_a_share();
+  // Where pages run out before the checkpoint ends that gives some back: lets its caller, who has taken
+  // `pages`, be a little slower, so that what is left lasts. Otherwise one of the callers would meet the end
+  // of it, and wait for all of the checkpoint.
+  void pace(std::uint64_t pages) const;
   ReaderTable::Lease lease(bool frozen);
   static Transaction make_transaction(std::unique_ptr<Transaction::State> state) {
     return Transaction(std::move(state));
@@ -220,15 +234,26 @@ class StoreImpl {
   // The watermarks, in pages that are free or will be: below the first eviction begins, and it goes on up to
   // the second. Between them lies the slack: pages to go on with until a checkpoint gives back those that
   // were freed since the last one.
-  [[nodiscard]] std::uint64_t evict_start() const { return reserve_ + slack(); }
-  [[nodiscard]] std::uint64_t evict_stop() const { return reserve_ + slack() + slack() / 2; }
+  // Options::high and low move them apart from each other, and further from what is the least.
+  [[nodiscard]] std::uint64_t evict_start() const { return std::max(least_start(), unused_at(options.high)); }
+  [[nodiscard]] std::uint64_t evict_stop() const {
+    const std::uint64_t least = least_start() + slack() / 2;
+    const std::uint64_t start = evict_start();
+    if (options.low != 0) return std::max({least, start, unused_at(options.low)});
+    return options.high == 0 ? least : std::max(least, start + start / 4);
+  }
+  // Below it writers help (evict_a_share()), since they would wait for room otherwise.
+  [[nodiscard]] std::uint64_t least_start() const { return reserve_ + slack(); }
+  [[nodiscard]] std::uint64_t unused_at(std::uint32_t percent) const {
+    return percent == 0 ? 0 : capacity_ / 100 * (100 - percent);
+  }
   // At most a tenth of what the store can be: of its file, where the disk is full.
   [[nodiscard]] std::uint64_t slack() const {
-    const std::uint64_t most = (disk_full_at_ != 0 ? disk_full_at_.load() : capacity_) / 10;
+    const std::uint64_t most = (disk_full_at_ != 0 ? disk_full_at_.load() : capacity_.load()) / 10;
     return std::min(slack_.load(), std::max(most, kLeastSlack));
   }
   static constexpr std::uint64_t kLeastSlack = 32;
-  [[nodiscard]] std::uint64_t least_slack() const;
+  [[nodiscard]] std::uint64_t least_slack() const { return slack_pages(capacity_); }
   // A checkpoint that only makes room: if they follow each other closely the slack grows.
   Status checkpoint_for_room();
   void shrink_slack();  // now and then: without such checkpoints it goes back to the least
@@ -291,6 +316,7 @@ class StoreImpl {
   Result<std::vector<Store::Standing>> last_used(std::size_t limit);
   Status flush_touches();
   Status reclaim(const std::vector<Ino>& inodes);
+  Status reclaim_orphans();
   void tell_evicted(const std::vector<Evicted>& told);
   void forget_orphan_pages(const std::vector<Evicted>& told);
   bool is_protected(Ino ino) EXCLUDES(protected_mutex_);
@@ -321,6 +347,40 @@ class StoreImpl {
   [[nodiscard]] Result<std::uint64_t> first_due();
   void reap_in_background();
   void wake_reaper(std::uint64_t due);
+
+  // --- relocate.cc (relocate.h says how)
+  Status shrink(std::uint64_t bound) EXCLUDES(relocation_mutex_);
+  Status compact() EXCLUDES(relocation_mutex_);
+  // From now on no page from `pages` on is taken; all figures are those of such a store.
+  void begin_relocation(std::uint64_t pages) REQUIRES(relocation_mutex_);
+  void end_relocation(std::uint64_t capacity) REQUIRES(relocation_mutex_);
+  Status evict_to_fit(std::uint64_t pages);
+  // What is there, in the first `pages` pages.
+  Status move_and_cut(std::uint64_t pages, std::uint64_t bound) REQUIRES(relocation_mutex_);
+  // Until nothing of any state lies at `pages` or behind it.
+  Status move_below(std::uint64_t pages) REQUIRES(relocation_mutex_);
+  Status move_trees(std::uint64_t pages);
+  Status move_content(std::uint64_t pages);
+  Result<std::uint64_t> move_extent(Transaction::State& txn, Ino owner, const Extent& extent,
+                                    std::uint64_t pages, std::uint64_t most);
+  Result<std::uint64_t> move_xattr(Transaction::State& txn, Bytes key, Bytes value, std::uint64_t pages);
+  Status move_space_log(std::uint64_t pages);
+  // Pages to move in one transaction.
+  [[nodiscard]] std::uint64_t move_budget() const REQUIRES(writer_);
+  // Cuts the file at `pages` (bound 0: behind its last page in use), if nothing lies behind it; then the
+  // store has the bound, unless that is 0. False: something lies there.
+  Result<bool> cut_file(std::uint64_t pages, std::uint64_t bound) REQUIRES(relocation_mutex_);
+  // The current state once more, under the next number.
+  void publish_again() REQUIRES(writer_);
+  // update() without images, for deletion's purpose.
+  Status update_by_copies(const Store::Body& body);
+
+  // --- trim.cc
+  // Gives the blocks of long free runs back, but for some room to go on with.
+  void trim();
+  Status find_holes() REQUIRES(writer_);
+  bool fill_some_hole(std::uint64_t want) REQUIRES(writer_);
+  void disk_is_full(const Error& error) REQUIRES(writer_);
 
   // --- checkpointer.cc
   // Returns when `wanted` is durable. `internal`: not on a caller's behalf (for the statistics); `clean`: the
@@ -383,7 +443,7 @@ class StoreImpl {
   TxnId shared_txn_{0};                            // the state that it sees
   bool beside_writer_ = false;
   std::atomic<std::uint64_t> next_seq{2};
-  TouchBatch touches{next_seq};
+  TouchBatch touches{next_seq, options.max_touches};
 
   Mutex room_mutex_ ACQUIRED_BEFORE(checkpoint_mutex_);
   // Callers who wait for one checkpoint together; nothing is locked under it.
@@ -402,9 +462,12 @@ class StoreImpl {
   std::optional<Images> images_ GUARDED_BY(writer_);
   TxnId checkpoint_txn_ GUARDED_BY(writer_){0};                 // of the running checkpoint
   std::uint64_t sum_since_checkpoint_ GUARDED_BY(writer_) = 0;  // as Meta::new_pages_sum, once it has ended
-  std::uint64_t capacity_ = 0;                                  // pages
-  std::uint64_t reserve_ = 0;                                   // pages: kept for deletion
-  std::atomic<std::uint64_t> slack_{0};                         // pages
+  std::atomic<std::uint64_t> capacity_{0};                      // pages
+  std::atomic<std::uint64_t> reserve_{0};                       // pages: kept for deletion
+  // While the file is made shorter without eviction.
+  std::atomic<bool> keeps_all_{false};
+  Mutex relocation_mutex_ ACQUIRED_BEFORE(room_mutex_);  // one at a time
+  std::atomic<std::uint64_t> slack_{0};                  // pages
   std::atomic<std::uint64_t> disk_full_at_{0};  // pages that the file had when it could not grow; 0: it can
   std::atomic<std::chrono::steady_clock::rep> room_checkpoint_at_{0};
   bool disk_full_ GUARDED_BY(writer_) = false;
@@ -423,12 +486,19 @@ class StoreImpl {
   std::atomic<std::uint64_t> losses_told_{0};
   std::atomic<std::size_t> objects_owed_{0};  // by writers, while eviction is due
   std::atomic<std::uint64_t> pages_owed_{0};
-  std::atomic<std::uint64_t> eviction_due_{
-      0};                             // pages that were missing to evict_start() after the last commit
-  std::atomic<bool> damaged_{false};  // seen now, or by whoever wrote the metas
-  std::atomic<bool> damage_is_durable_{false};  // the durable meta says so
-  std::vector<std::string> open_damage_;        // what open() noticed
-  bool space_known_ = false;                    // the free-space map could be read
+  // Pages that were missing to evict_start() and to least_start() after the last commit.
+  std::atomic<std::uint64_t> eviction_due_{0};
+  std::atomic<std::uint64_t> share_due_{0};
+  std::atomic<std::uint64_t> writable_{~0ULL};  // pages that content could take after the last commit
+  std::atomic<bool> checkpoint_helps_{false};   // those are few, and others wait for a checkpoint
+  std::atomic<std::chrono::steady_clock::rep> checkpoint_began_{0};  // of the running one; 0: none is
+  std::atomic<bool> damaged_{false};                 // seen now, or by whoever wrote the metas
+  std::atomic<bool> damage_is_durable_{false};       // the durable meta says so
+  std::vector<std::string> open_damage_;             // what open() noticed
+  bool space_known_ = false;                         // the free-space map could be read
+  std::uint64_t shrink_to_ = 0;                      // the bound that open() has still to reach, or 0
+  std::uint64_t trim_from_ GUARDED_BY(writer_) = 0;  // where trim() goes on
+  bool trim_failed_ GUARDED_BY(writer_) = false;     // and it was told
   mutable Mutex failure_mutex_;
   std::string failure_ GUARDED_BY(failure_mutex_);
   std::chrono::steady_clock::time_point losses_told_at_ GUARDED_BY(failure_mutex_);
@@ -441,6 +511,7 @@ class StoreImpl {
   CondVar background_wake_;
   bool stopping_ GUARDED_BY(background_mutex_) = false;
   bool evict_wanted_ GUARDED_BY(background_mutex_) = false;
+  bool checkpoint_wanted_ GUARDED_BY(background_mutex_) = false;
   std::thread checkpoint_thread_;
   std::thread evict_thread_;
 

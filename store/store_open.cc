@@ -31,8 +31,6 @@ std::uint64_t random64() {
 // short.
 constexpr std::string_view kBeingMade = "lrufs: a store that is being made\n";
 
-std::uint64_t capacity_pages(std::uint64_t bound) { return (bound - bound / kOverheadDivisor) / kPageSize; }
-
 }  // namespace
 
 Options as_it_lies(bool from_checkpoint, std::shared_ptr<FileOps> file_ops, std::uint64_t name_hash_mask) {
@@ -61,11 +59,19 @@ StoreImpl::~StoreImpl() {
   if (fd >= 0) ops->close(fd);
 }
 
+std::uint64_t StoreImpl::capacity_pages(std::uint64_t bound) {
+  return (bound - bound / kOverheadDivisor) / kPageSize;
+}
+
+void StoreImpl::set_capacity(std::uint64_t pages) {
+  capacity_ = pages;
+  reserve_ = reserve_pages(pages);
+  slack_ = slack_pages(pages);
+}
+
 void StoreImpl::set_bound(std::uint64_t bytes) {
   current_.bound_bytes = bytes;
-  capacity_ = capacity_pages(bytes);
-  reserve_ = std::clamp<std::uint64_t>(capacity_ / 64, 48, 4096);
-  slack_ = least_slack();
+  set_capacity(capacity_pages(bytes));
 }
 
 Status StoreImpl::open_file(bool& fresh, bool& writable) {
@@ -123,6 +129,8 @@ Status StoreImpl::open_or_make() {
                                           " bytes is too small: a store needs at least " +
                                           std::to_string(kMinBound) + " bytes (" +
                                           std::to_string(kMinBound >> 20U) + "M)");
+  if (options.high > 99 || options.low > 99 || (options.high != 0 && options.low >= options.high))
+    return fail(Code::kInvalid, "the watermarks of eviction are percentages below 100, low below high");
   bool fresh = false;
   bool writable = false;
   LRUFS_TRY(open_file(fresh, writable));
@@ -151,6 +159,7 @@ Status StoreImpl::open_opened(bool fresh) {
   } else {
     LRUFS_TRY(open_state(header));
   }
+  if (shrink_to_ != 0) LRUFS_TRY(shrink(shrink_to_));
   return {};
 }
 
@@ -273,18 +282,22 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   const bool has_readers = shared_readers_ && shared_readers_->has_claims();
   std::uint64_t grown = identity.size / kPageSize;
   if (grown > capacity_ && open_damage_.empty()) {
-    if (space_->high_water() > capacity_)
-      return fail(Code::kBoundTooSmall,
-                  path + ": the store holds more than fits a bound of " + std::to_string(options.bound) +
-                      " bytes; mount it with its old bound of " + std::to_string(old_bound));
-    // Readers of an earlier state may see what lies there: then it is cut the next time.
-    if (!options.read_only && !has_readers) LRUFS_TRY(ops->truncate(fd, capacity_ * kPageSize));
-    grown = capacity_;
-    pager->set_limit(grown);
+    if (space_->high_water() <= capacity_) {
+      // Readers of an earlier state may see what lies there: then it is cut the next time.
+      if (!options.read_only && !has_readers) LRUFS_TRY(ops->truncate(fd, capacity_ * kPageSize));
+      grown = capacity_;
+      pager->set_limit(grown);
+    } else if (!options.read_only) {
+      // As it was for now; open_or_make() goes on.
+      shrink_to_ = options.bound;
+      set_bound(std::max(old_bound, identity.size));
+      current_.bound_bytes = old_bound;
+    }
   }
   pager->set_on_damage([this](PageNo page, const char* what) { see_damage(page, what); });
   space_->finish_load(grown);
   pager->set_current(space_->used_bits());
+  if (!options.read_only) LRUFS_TRY(find_holes());
   current_.grown_pages = grown;
   next_seq.store(current_.counters.next_seq);
   current_.session = random64();

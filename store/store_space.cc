@@ -22,7 +22,8 @@ constexpr int kWaitSteps = 150;
 
 std::uint64_t StoreImpl::growable() const {
   if (disk_full_ && std::chrono::steady_clock::now() - disk_full_since_ < kDiskFullPause) return 0;
-  return capacity_ > space_->grown() ? capacity_ - space_->grown() : 0;
+  const std::uint64_t capacity = capacity_;
+  return space_->holes() + (capacity > space_->grown() ? capacity - space_->grown() : 0);
 }
 
 std::uint64_t StoreImpl::in_prospect() const {
@@ -30,8 +31,16 @@ std::uint64_t StoreImpl::in_prospect() const {
 }
 
 bool StoreImpl::grow(std::uint64_t want) {
+  if (growable() == 0) return false;
+  if (space_->holes() > 0) {
+    const std::uint64_t before = space_->free();
+    const bool any = fill_some_hole(want);
+    const std::uint64_t filled = space_->free() - before;
+    if (filled >= want) return true;
+    want -= filled;
+    if (growable() == 0) return any;
+  }
   const std::uint64_t possible = growable();
-  if (possible == 0) return false;
   const std::uint64_t old = space_->grown();
   // Growing a file that was cut off would hide that, and zeros would take the place of what was there.
   if (!not_cut_off()) return false;
@@ -42,13 +51,7 @@ bool StoreImpl::grow(std::uint64_t want) {
     grown = ops->grow(fd, old * kPageSize, (old + step) * kPageSize);
   }
   if (!grown) {
-    if (!disk_full_)
-      event(Options::Severity::kWarning,
-            "the store cannot grow beyond " + std::to_string(old * kPageSize) +
-                " bytes, older files make room instead: " + describe(grown.error()));
-    disk_full_ = true;
-    disk_full_at_ = old;
-    disk_full_since_ = std::chrono::steady_clock::now();
+    disk_is_full(grown.error());
     return false;
   }
   disk_full_ = false;
@@ -57,6 +60,16 @@ bool StoreImpl::grow(std::uint64_t want) {
   current_.grown_pages = old + step;
   pager->set_limit(old + step);
   return true;
+}
+
+void StoreImpl::disk_is_full(const Error& error) {
+  const std::uint64_t pages = space_->grown() - space_->holes();
+  if (!disk_full_)
+    event(Options::Severity::kWarning, "the store cannot grow beyond " + std::to_string(pages * kPageSize) +
+                                           " bytes, older files make room instead: " + describe(error));
+  disk_full_ = true;
+  disk_full_at_ = pages;
+  disk_full_since_ = std::chrono::steady_clock::now();
 }
 
 std::uint64_t StoreImpl::floor_for(Store::Purpose purpose) const {
@@ -71,15 +84,30 @@ std::uint64_t StoreImpl::floor_for(Store::Purpose purpose) const {
   return 0;
 }
 
-std::uint64_t StoreImpl::least_slack() const {
-  return std::clamp(capacity_ / 64, kLeastSlack, std::uint64_t{32768});
+void StoreImpl::pace(std::uint64_t pages) const {
+  constexpr std::chrono::microseconds kLeast{50};
+  constexpr std::chrono::microseconds kMost{2000};
+  if (!options.background || !checkpoint_helps_.load(std::memory_order_relaxed)) return;
+  const std::uint64_t left = writable_.load(std::memory_order_relaxed);
+  if (left > slack() / 2) return;
+  // What is left of the running checkpoint, or of one that is about to begin; it may take longer this time.
+  const std::chrono::microseconds last(last_checkpoint_us_.load(std::memory_order_relaxed));
+  const auto began = checkpoint_began_.load(std::memory_order_relaxed);
+  auto remains = last;
+  if (began != 0) {
+    const auto since = std::chrono::duration_cast<std::chrono::microseconds>(
+        std::chrono::steady_clock::now().time_since_epoch() - std::chrono::steady_clock::duration(began));
+    remains = std::max(last - since, std::max(last, since) / 4);
+  }
+  const std::chrono::microseconds pause = remains * (pages + 1) / (left + 1);
+  if (pause >= kLeast) std::this_thread::sleep_for(std::min(pause, kMost));
 }
 
 Status StoreImpl::checkpoint_for_room() {
   constexpr std::chrono::steady_clock::duration kClose = std::chrono::seconds(2);
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
   if (now - room_checkpoint_at_.exchange(now) < kClose.count()) {
-    const std::uint64_t most = std::max(least_slack(), capacity_ / 10);
+    const std::uint64_t most = std::max(least_slack(), capacity_.load() / 10);
     slack_ = std::min(slack_ * 2, most);
   }
   return checkpoint(readers.latest(), true, false);
@@ -200,7 +228,8 @@ Status StoreImpl::not_cut_off() {
   // In this order: the file may grow meanwhile, and the limit after it.
   const std::uint64_t expected = pager->limit() * kPageSize;
   LRUFS_TRY_ASSIGN(const FileIdentity now, ops->identify(fd));
-  if (now.size >= expected) return {};
+  // (Or shorter, which lowers the limit first.)
+  if (now.size >= expected || now.size >= pager->limit() * kPageSize) return {};
   const Error error(Code::kIo,
                     "the store's file was cut off while it was in use: it has " + std::to_string(now.size) +
                         " bytes instead of " + std::to_string(expected),

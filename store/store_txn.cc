@@ -294,7 +294,13 @@ Status StoreImpl::commit(Transaction::State& txn) {
   dirty_ = true;
   if (space_log_->wants_condensing(*space_)) condense();
   const std::uint64_t prospect = in_prospect() + orphan_pages_total_;
-  eviction_due_.store(evict_start() - std::min(evict_start(), prospect), std::memory_order_relaxed);
+  const auto missing = [&](std::uint64_t pages) { return pages - std::min(pages, prospect); };
+  eviction_due_.store(missing(evict_start()), std::memory_order_relaxed);
+  share_due_.store(missing(least_start()), std::memory_order_relaxed);
+  const std::uint64_t usable = space_->free() + growable();
+  writable_.store(usable - std::min(usable, reserve_.load()), std::memory_order_relaxed);
+  checkpoint_helps_.store(usable < least_start() && space_->pending() > slack() / 4,
+                          std::memory_order_relaxed);
   commits_.fetch_add(1, std::memory_order_relaxed);
   txn.active = false;
   writer_.unlock();
@@ -341,6 +347,7 @@ Status StoreImpl::update(const Store::Body& body, Store::Purpose purpose) {
       if (purpose != Store::Purpose::kDelete) pages_owed_.fetch_add(2 * needed, std::memory_order_relaxed);
       if (options.sync == Options::Sync::kAlways) return checkpoint(published, false, false);
       wake_background();
+      if (purpose != Store::Purpose::kDelete) pace(needed);
       return {};
     }
     if (done.error().code == Code::kConflict) {

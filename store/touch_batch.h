@@ -36,7 +36,8 @@ class TouchBatch {
   };
 
   // `next_seq`: the store's counter of inode numbers and touches.
-  explicit TouchBatch(std::atomic<std::uint64_t>& next_seq) : next_seq_(next_seq) {}
+  explicit TouchBatch(std::atomic<std::uint64_t>& next_seq, std::size_t most = kMax)
+      : next_seq_(next_seq), most_(most) {}
 
   void touch(Ino ino);
   // It will be touched soon.
@@ -55,7 +56,7 @@ class TouchBatch {
   void restore(const Touch& touch);
   void forget(Ino ino) { (void)take(ino); }  // the object is gone
   [[nodiscard]] std::size_t size() const { return size_.load(std::memory_order_relaxed); }
-  [[nodiscard]] bool full() const { return size() >= kMax; }
+  [[nodiscard]] bool full() const { return size() >= most_; }
 
  private:
   struct alignas(64) Shard {
@@ -81,6 +82,7 @@ class TouchBatch {
   [[nodiscard]] const Shard& shard_of(Ino ino) const { return shards_[raw(ino) / kBlock % kShards]; }
 
   std::atomic<std::uint64_t>& next_seq_;
+  const std::size_t most_;
   std::atomic<std::size_t> size_{0};
   std::array<Shard, kShards> shards_;
 };

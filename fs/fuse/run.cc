@@ -111,7 +111,8 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
   Notifier notifier;  // before the volume, which tells it of evictions to the last
   LRUFS_TRY_ASSIGN(
       const std::unique_ptr<Volume> volume,
-      Volume::open(mount_options.store, store_options, {.read_only = store_options.read_only},
+      Volume::open(mount_options.store, store_options,
+                   {.read_only = store_options.read_only, .max_file_size = options.max_file_size},
                    [&notifier](const std::vector<store::Evicted>& evicted) { notifier.removed(evicted); }));
   if (const auto root = volume->store().resolve(""); !root)
     return fail(root.error().code,

@@ -2,6 +2,7 @@
 // once it has its options and, if wished, its own process.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 
 #include "fs/fuse/mount_options.h"
@@ -13,6 +14,7 @@ struct RunOptions {
   MountOptions mount;  // mount.store is the path of the store; mount.read_only makes the store read-only, too
   std::function<void()> on_stopping;  // the mount has ended; what is left is to close the store
   store::Options store;               // is_held, on_evict and (unless it is set) on_event are filled in
+  std::uint64_t max_file_size = 0;    // as fs::Volume::Options has it
 };
 
 // Returns when the mount has ended and the store is closed: unmounted by anyone, or SIGTERM, SIGINT or

@@ -43,6 +43,12 @@ class ForwardingFileOps : public store::FileOps {
   store::Status punch(int fd, std::uint64_t offset, std::uint64_t length) override {
     return under_->punch(fd, offset, length);
   }
+  store::Status fill(int fd, std::uint64_t offset, std::uint64_t length) override {
+    return under_->fill(fd, offset, length);
+  }
+  store::Result<Range> next_hole(int fd, std::uint64_t offset) override {
+    return under_->next_hole(fd, offset);
+  }
   store::Status write(int fd, std::uint64_t offset, store::Bytes data) override {
     return under_->write(fd, offset, data);
   }

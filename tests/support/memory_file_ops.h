@@ -136,6 +136,11 @@ class MemoryFileOps final : public store::FileOps {
     std::memset(open_.at(fd)->base + offset, 0, length);
     return {};
   }
+  store::Status fill(int /*fd*/, std::uint64_t /*offset*/, std::uint64_t /*length*/) override { return {}; }
+  store::Result<Range> next_hole(int fd, std::uint64_t /*offset*/) override {
+    const std::uint64_t size = open_.at(fd)->size;
+    return Range{size, size};
+  }
   store::Status write(int fd, std::uint64_t offset, store::Bytes data) override {
     File& file = *open_.at(fd);
     if (offset + data.size() > file.size) file.resize(offset + data.size(), most_);
