@@ -173,6 +173,7 @@ int compact(const Arguments& arguments) {
 Verb add_resize(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand("resize", "Give a store that is not mounted another size");
+  app->group(kStoresGroup);
   app->add_option("STORE", arguments->store, "The store file")->required()->type_name("");
   app->add_option("SIZE", arguments->size, "Its new bound on disk, such as 512MiB or 10G")
       ->required()
@@ -190,6 +191,7 @@ Verb add_compact(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand(
       "compact", "Make the file of a store that is not mounted as small as its content");
+  app->group(kStoresGroup);
   app->add_option("STORE", arguments->store, "The store file")->required()->type_name("");
   app->add_flag("--json", arguments->json, "Print the result as JSON (sizes in bytes)");
   app->footer(
