@@ -74,6 +74,7 @@ Result<Inode> Volume::lookup(Ino parent, std::string_view name) {
     const auto again = find(snapshot.view(), parent, name);
     if (again && *again == inode.ino) {
       auto fresh = named_inode(snapshot.view(), inode.ino);
+      if (fresh && impl_->is_expired(*fresh)) fresh = fail(Code::kNotFound);
       if (!fresh) impl_->forget(inode.ino, 1);
       return fresh;
     }

@@ -18,6 +18,10 @@
 // file system, and a write for each read would wear the disk. The order of use, which eviction goes by, is
 // kept apart from it.
 //
+// Expiry: by its names an expired file is not there, for lookups and listings and as an obstacle to any other
+// operation, whether it was reaped or not. By its number it is, like an orphan. Pins and times to live are
+// set by xattrs (fs/keep_xattrs.h).
+//
 // Lookup counts: an operation documented with "counts one lookup" adds one to the node table for the returned
 // inode; the caller owes a forget(). An object that loses its last name while its count is not 0 becomes an
 // orphan in the store and is destroyed when the count falls to 0.

@@ -25,6 +25,8 @@ class UseTimes {
   // was not before.
   bool note(Ino ino, std::uint64_t time, bool write) {
     const MutexLock lock(mutex_);
+    // Nobody writes them any more: the store has failed.
+    if (uses_.size() >= 2 * kMax && !uses_.contains(raw(ino))) return false;
     Use& use = uses_[raw(ino)];
     if (time > use.time) use.time = time;
     if (uses_.size() >= kMax && !full_) return full_ = true;

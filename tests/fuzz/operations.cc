@@ -48,6 +48,8 @@ enum class Step : std::uint8_t {
   kEndSnapshot,
   kPunch,
   kCompare,
+  kPin,
+  kExpire,
 };
 // What a byte stands for. Opening and checking a store takes longer than all others.
 constexpr Step kSteps[] = {Step::kPut,          Step::kPut,         Step::kPut,          Step::kPut,
@@ -57,7 +59,8 @@ constexpr Step kSteps[] = {Step::kPut,          Step::kPut,         Step::kPut, 
                            Step::kPowerCut,     Step::kSetBack,     Step::kEvict,        Step::kEvict,
                            Step::kRename,       Step::kRename,      Step::kTruncate,     Step::kTruncate,
                            Step::kSetXattr,     Step::kSetXattr,    Step::kWriteInPlace, Step::kWriteInPlace,
-                           Step::kTakeSnapshot, Step::kEndSnapshot, Step::kPunch,        Step::kCompare};
+                           Step::kTakeSnapshot, Step::kEndSnapshot, Step::kPunch,        Step::kCompare,
+                           Step::kPin,          Step::kPin,         Step::kExpire,       Step::kExpire};
 
 struct File {
   std::shared_ptr<const std::string> content = std::make_shared<const std::string>();
@@ -169,6 +172,7 @@ class Run {
     options.background = false;
     options.file_ops = ops_;
     options.on_wait = [](bool) { return false; };
+    options.wall_clock = [this] { return clock_; };
     options.on_evict = [this](const std::vector<Evicted>& gone) {
       evicted_.insert(evicted_.end(), gone.begin(), gone.end());
     };
@@ -225,9 +229,10 @@ class Run {
   void forget_evicted(const std::string& name, Ino before) {
     if (before != number_of(name)) model_.erase(name);
   }
-  // A snapshot keeps pages, so there may be no room; then nothing has changed.
+  // A snapshot keeps pages, and pins keep files, so there may be no room; then nothing has changed.
   bool is_done(const Status& status, const char* what) {
-    const bool no_room = !status && status.error().code == Code::kNoSpace && snapshot_.has_value();
+    const bool no_room = !status && status.error().code == Code::kNoSpace &&
+                         (snapshot_.has_value() || store_->statistics().pinned_objects != 0);
     if (!no_room) require_ok(status, what);
     settle();
     return status.has_value();
@@ -315,6 +320,9 @@ class Run {
     model_ = std::move(found);
     if (!live) now_is_durable();
     for (const auto& [name, file] : model_) since_[name].push_back(file);
+    // What had ended since the checkpoint is back, until it is reaped again.
+    require_ok(store_->reap_expired(), "nothing can be reaped");
+    settle();
   }
   void lose_pages() {
     static constexpr unsigned kPercent[] = {0, 100, 50, 50, 10, 90, 3, 97};
@@ -472,6 +480,41 @@ class Run {
       }
       case Step::kCompare:
         expect_equal();
+        break;
+      case Step::kPin: {
+        const std::string name = key();
+        const bool folder = byte() % 2 == 0;
+        const bool pinned = byte() % 2 == 0;
+        const auto inode = store_->resolve(folder ? name.substr(0, 2) : name);
+        if (!inode) break;
+        const Status done = store_->update(
+            [&](Transaction& txn) -> Status {
+              LRUFS_TRY_ASSIGN(Inode now, txn.view().inode(inode->ino));
+              LRUFS_TRY(txn.set_pinned(now, pinned));
+              return txn.put_inode(now);
+            },
+            Store::Purpose::kDelete);
+        require_ok(done, "set_pinned fails");
+        settle();
+        break;
+      }
+      case Step::kExpire: {
+        // Each file that is given a time to live gets one of a few lengths, and time passes: so some end with
+        // it, and others later, or are written before.
+        constexpr std::uint64_t kSeconds = 1'000'000'000;
+        const std::string name = key();
+        const std::uint64_t ttl = byte() % 4U * 1000U;
+        change(
+            name, "set_ttl fails", [&](Transaction& txn, Inode& inode) { return txn.set_ttl(inode, ttl); },
+            [](File&) {});
+        clock_ += byte() % 3U * kSeconds;
+        const std::uint64_t before = store_->statistics().expired_objects;
+        const auto reaped = store_->reap_expired();
+        require_ok(reaped, "nothing can be reaped");
+        require(store_->statistics().expired_objects - before == *reaped, "another number was reaped");
+        settle();
+        break;
+      }
     }
     return false;
   }
@@ -540,6 +583,7 @@ class Run {
   std::size_t size_;
   std::size_t at_ = 0;
   std::uint64_t serial_ = 0;
+  std::uint64_t clock_ = 1'700'000'000'000'000'000;  // by which files end
   std::shared_ptr<test::MemoryFileOps> ops_;
   std::unique_ptr<Store> store_;
   std::optional<Snapshot> snapshot_;

@@ -37,6 +37,8 @@ struct Object {
   std::string content;
   std::map<std::string, std::string> xattrs;
   std::map<std::string, std::uint64_t> entries;
+  bool pinned = false;
+  std::uint64_t ttl = 0;
   [[nodiscard]] bool is_directory() const { return (mode & 0170000U) == 0040000U; }
   [[nodiscard]] bool is_regular() const { return (mode & 0170000U) == 0100000U; }
 };
@@ -72,6 +74,7 @@ class StoreModel : public StoreTest {
       dir->second.entries.erase(entry);
       Object& gone = model_.at(raw(one.ino));
       ASSERT_TRUE(gone.entries.empty()) << "a directory went that has entries";
+      ASSERT_FALSE(gone.pinned) << "a pinned object went";
       ASSERT_EQ(one.kept_as_orphan, held_.contains(raw(one.ino)));
       if (--gone.nlink == 0 && !one.kept_as_orphan) model_.erase(raw(one.ino));
       ++evictions_;
@@ -95,6 +98,8 @@ class StoreModel : public StoreTest {
       ASSERT_EQ(inode->nlink, object.is_directory() ? (orphan ? 0 : 2 + subdirectories) : object.nlink)
           << "inode " << number;
       ASSERT_EQ((inode->flags & Inode::kOrphan) != 0, orphan);
+      ASSERT_EQ((inode->flags & Inode::kPinned) != 0, object.pinned);
+      ASSERT_EQ(inode->ttl, object.ttl) << "inode " << number;
       ASSERT_EQ(inode->entries, object.entries.size());
       ASSERT_EQ(inode->size, object.content.size());
       std::string text(object.content.size() + 10, '?');
@@ -138,13 +143,16 @@ class StoreModel : public StoreTest {
     const store::Statistics s = store().statistics();
     std::uint64_t directories = 0;
     std::uint64_t bytes = 0;
+    std::uint64_t pinned = 0;
     for (const auto& [number, object] : model_) {
+      pinned += object.pinned ? 1 : 0;
       directories += object.is_directory() ? 1 : 0;
       bytes += object.content.size();
     }
     ASSERT_EQ(s.directories, directories);
     ASSERT_EQ(s.files, model_.size() - directories);
     ASSERT_EQ(s.content_bytes, bytes);
+    ASSERT_EQ(s.pinned_objects, pinned);
   }
 
   // --- choosing
@@ -185,6 +193,7 @@ class StoreModel : public StoreTest {
   void create(Random& random);
   void change_content(Random& random);
   void change_xattr(Random& random);
+  void change_keeping(Random& random);
   void link_again(Random& random);
   void remove(Random& random);
   void rename(Random& random);
@@ -282,6 +291,7 @@ void StoreModel::by_path(Random& random) {
     Object object;
     object.mode = depth + 1 == parts.size() ? 0100644U : 0040755U;
     object.nlink = 1;
+    object.ttl = model_.at(at).ttl;  // it is inherited
     model_[number] = object;
     model_.at(at).entries[parts[depth]] = number;
     at = number;
@@ -311,6 +321,32 @@ void StoreModel::change_xattr(Random& random) {
   } else {
     ASSERT_EQ(code_of(done), xattrs.erase(name) == 1 ? "ok" : "no_attribute");
   }
+}
+
+// Pins of a few files, and ends that are far away: who goes when is keep_model_test's business, here it is
+// what else happens to such objects.
+void StoreModel::change_keeping(Random& random) {
+  const bool pins = random.chance(60);
+  const std::uint64_t number =
+      pins ? any_file(random)
+           : any(random, [](const Object& object) { return object.is_directory() || object.is_regular(); });
+  if (number == 0) return;
+  const auto others = std::count_if(model_.begin(), model_.end(), [&](const auto& each) {
+    return each.second.pinned && each.first != number;
+  });
+  const bool pinned = others < 3 && random.chance(60);
+  const std::uint64_t ttl = random.chance(30) ? 0 : random.between(3'600'000, 7'200'000);
+  const Status done = store().update([&](Transaction& txn) -> Status {
+    LRUFS_TRY_ASSIGN(Inode inode, txn.view().inode(Ino{number}));
+    LRUFS_TRY(pins ? txn.set_pinned(inode, pinned) : txn.set_ttl(inode, ttl));
+    return txn.put_inode(inode);
+  });
+  if (!model_.contains(number)) return agree(done, "not_found");
+  ASSERT_EQ(say(done), "ok");
+  if (pins)
+    model_.at(number).pinned = pinned;
+  else
+    model_.at(number).ttl = ttl;
 }
 
 // A second name, or a name for an orphan.
@@ -432,8 +468,10 @@ void StoreModel::run(std::size_t steps, std::uint64_t max_file, Random& random, 
       create(random);
     } else if (dice < 47) {
       change_content(random);
-    } else if (dice < 55) {
+    } else if (dice < 52) {
       change_xattr(random);
+    } else if (dice < 55) {
+      change_keeping(random);
     } else if (dice < 62) {
       link_again(random);
     } else if (dice < 76) {

@@ -53,6 +53,13 @@ class RepairTest : public StoreTest {
       return txn.set_xattr(inode, "user.large", store::as_bytes(patterned(9, 7000)));
     });
     for (int i = 0; i < 300; i += 7) (void)get("d" + std::to_string(i % 20) + "/f" + std::to_string(i));
+    for (const char* pinned : {"d6", "d5/f5", "d9/f9"})
+      change(resolve(pinned).ino,
+             [&](Transaction& txn, Inode& inode) { return txn.set_pinned(inode, true); });
+    for (const char* expires : {"d7", "d8/f8", "d9/f9", "d10/f30"})
+      change(resolve(expires).ino,
+             [&](Transaction& txn, Inode& inode) { return txn.set_ttl(inode, 9'000'000); });
+    put("d7/expires as well", "small");
     change(resolve("d4").ino, [&](Transaction&, Inode& inode) -> Status {
       inode.mode = 0040700;
       inode.uid = 77;
@@ -98,7 +105,8 @@ class RepairTest : public StoreTest {
         std::string text = std::to_string(inode.mode) + " " + std::to_string(inode.uid) + " " +
                            std::to_string(inode.is_directory() ? 0 : inode.nlink) + " " +
                            std::to_string(inode.mtime.sec) + " " + std::to_string(inode.size) + " " +
-                           std::to_string(inode.pages);
+                           std::to_string(inode.pages) + " " + std::to_string(inode.flags & Inode::kPinned) +
+                           " " + std::to_string(inode.ttl) + " " + std::to_string(inode.expires);
         if (!inode.is_directory()) text += content(view, entry.ino);
         for (const std::string& name : value(view.xattr_names(entry.ino)))
           text += name + "=" + value(view.xattr(entry.ino, name));
