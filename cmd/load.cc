@@ -54,7 +54,7 @@ Result<Loaded> load_into(const std::string& path, const store::Options& options,
   if (!opened && opened.error().code == Code::kBusy) {
     if (const auto where = mount_of_store(path)) return is_mounted(*where);
   }
-  LRUFS_TRY(opened);
+  if (!opened) return fail(opened.error());
   store::Store& store = **opened;
   if (store.read_only())
     return fail(Code::kReadOnly, shown(path) + " is damaged: repair it first, with lrufs check --repair");
