@@ -33,6 +33,11 @@ using Parts = std::vector<std::string>;
 
 constexpr std::size_t kPiece = std::size_t{4} << 20U;  // of content, at a time
 
+struct Piece {  // of content
+  std::uint64_t offset = 0;
+  std::vector<std::byte> data;
+};
+
 struct Input {
   int fd;
   const LoadOptions* options;
@@ -388,11 +393,6 @@ class Loader {
   }
 
   // --- content
-
-  struct Piece {
-    std::uint64_t offset = 0;
-    std::vector<std::byte> data;
-  };
 
   // The next bytes that lie together. False: they are the last.
   Result<bool> next_piece(Piece& piece) {

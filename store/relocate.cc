@@ -305,7 +305,7 @@ Status StoreImpl::evict_to_fit(std::uint64_t pages) {
       used = space_->used() - std::min(space_->used(), orphan_pages_total_);
     }
     if (used + room <= pages) return {};
-    LRUFS_TRY_ASSIGN(const auto evicted, evict_some(used + room - pages, 64));
+    LRUFS_TRY_ASSIGN(const auto evicted, evict_some(used + room - pages, 64, EvictionReason::kCapacity));
     if (evicted) continue;
     // A long log is all that may be left.
     const MutexLock lock(writer_);

@@ -430,6 +430,24 @@ TEST_F(SharedTableTest, AnotherWriterIsNoticed) {
   EXPECT_EQ(raw(value(reader->announce_latest())), 8U);
 }
 
+// Whoever had to look again has its slot, and the lock that says that it lives.
+TEST_F(SharedTableTest, WhoWaitsForAWriterToOpenKeepsASlot) {
+  ok(ops_->lock(writer_fd_, true));  // and nothing else yet
+  StorePtr reader;
+  std::thread waiting([&] { reader = share(); });
+  while (page_->claimed.load() == 0) std::this_thread::yield();
+  // It looks each millisecond.
+  const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+  while (std::chrono::steady_clock::now() < soon) std::this_thread::yield();
+  ops_->unlock(writer_fd_);
+  waiting.join();
+  ASSERT_NE(reader, nullptr);
+  writer_->clear_dead([](std::uint64_t) { ADD_FAILURE() << "it is alive"; });
+  EXPECT_EQ(writer_->count(), 1U);
+  ok(reader->close());
+  EXPECT_EQ(writer_->count(), 0U);
+}
+
 TEST_F(SharedTableTest, GarbageInTheTableIsCleared) {
   std::memset(map_, 0xFF, kPageSize);
   writer_->clear_dead(nullptr);
