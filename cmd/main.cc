@@ -30,8 +30,8 @@ constexpr const char* kFooter = R"(Examples:
 Exit codes: 0 done, 1 failed (check: damage was found), 2 wrong use (check: could not be checked).
 `lrufs VERB --help` explains each verb, and so does `man lrufs-VERB`.)";
 
-// CLI11 takes "[a,b]" and "{}" apart where an argument may be repeated. Both can be names of files and keys, and then
-// mean the same with a "./" before them.
+// CLI11 takes "[a,b]" and "{}" apart where an argument may be repeated. Both can be names of files and keys,
+// and then mean the same with a "./" before them.
 void keep_brackets(std::vector<std::string>& arguments) {
   for (std::string& argument : arguments) {
     if ((argument.starts_with('[') && argument.ends_with(']')) || argument == "{}") argument.insert(0, "./");
@@ -49,10 +49,10 @@ int run(std::vector<std::string> arguments) {
   program.require_subcommand(1);
   program.get_formatter()->column_width(34);
   program.footer(kFooter);
-  const std::array verbs = {add_mount(program), add_umount(program), add_get(program),   add_put(program),
-                            add_ls(program),    add_rm(program),     add_touch(program), add_pin(program),
-                            add_unpin(program), add_stat(program),   add_check(program), add_bench(program),
-                            add_completion(program), add_manual(program)};
+  const std::array verbs = {
+      add_mount(program), add_umount(program), add_get(program),        add_put(program),   add_ls(program),
+      add_rm(program),    add_touch(program),  add_pin(program),        add_unpin(program), add_stat(program),
+      add_check(program), add_bench(program),  add_completion(program), add_manual(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
 
   buffer_output();
