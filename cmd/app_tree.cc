@@ -17,7 +17,8 @@ ValueKind kind_of(std::string_view type) {
       kind.files = true;
     } else if (part == "MOUNTPOINT" || part == "FOLDER") {
       kind.folders = true;
-    } else if (!part.empty() && std::ranges::all_of(part, [](unsigned char c) { return std::islower(c) != 0; })) {
+    } else if (!part.empty() &&
+               std::ranges::all_of(part, [](unsigned char c) { return std::islower(c) != 0; })) {
       kind.words.emplace_back(part);
     }
   }

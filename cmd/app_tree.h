@@ -1,5 +1,5 @@
-// The program's verbs and options, as CLI11 knows them, in a form that the manual pages and the completion of shells
-// are made from. There is no other list: what a verb says of itself for --help is all there is.
+// The program's verbs and options, as CLI11 knows them, in a form that the manual pages and the completion of
+// shells are made from. There is no other list: what a verb says of itself for --help is all there is.
 #pragma once
 
 #include <CLI/CLI.hpp>

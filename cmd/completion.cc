@@ -47,7 +47,8 @@ void bash_verb(std::string& out, const VerbInfo& verb) {
     with_value += (with_value.empty() ? "" : "|") + joined(option.names, "|");
     values += "        " + joined(option.names, "|") + ") " + bash_values(option.kind) + " ;;\n";
   }
-  out += "    " + verb.name + ")\n      options=" + shell_word(all) + " takes_value=" + shell_word("@(" + with_value + ")") +
+  out += "    " + verb.name + ")\n      options=" + shell_word(all) +
+         " takes_value=" + shell_word("@(" + with_value + ")") +
          "\n      _lrufs_position \"$takes_value\"\n      case $option in\n" + values + "        '')\n";
   out += "          case $position in\n";
   for (std::size_t i = 0; i < verb.positionals.size(); ++i) {
@@ -138,12 +139,15 @@ std::string zsh_action(const ValueKind& kind) {
 }
 
 std::string for_zsh(const ProgramInfo& program) {
-  std::string out = "#compdef lrufs\n# Completion of lrufs for zsh; made by: lrufs completion zsh\n\n_lrufs() {\n"
-                    "  local -a verbs\n  verbs=(\n";
+  std::string out =
+      "#compdef lrufs\n# Completion of lrufs for zsh; made by: lrufs completion zsh\n\n_lrufs() {\n"
+      "  local -a verbs\n  verbs=(\n";
   for (const VerbInfo& verb : program.verbs)
     out += "    " + shell_word(verb.name + ":" + zsh_escaped(verb.description)) + "\n";
-  out += "  )\n  if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then\n    _describe verb verbs\n    return\n  fi\n"
-         "  if (( CURRENT == 2 )); then\n    _arguments";
+  out +=
+      "  )\n  if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then\n    _describe verb verbs\n    return\n  "
+      "fi\n"
+      "  if (( CURRENT == 2 )); then\n    _arguments";
   for (const OptionInfo& option : program.program.options) {
     for (const std::string& name : option.names)
       out += " " + shell_word(name + "[" + zsh_escaped(option.description) + "]");
@@ -163,12 +167,14 @@ std::string for_zsh(const ProgramInfo& program) {
     for (std::size_t i = 0; i < verb.positionals.size(); ++i) {
       const OptionInfo& positional = verb.positionals[i];
       const std::string number = positional.repeated ? "*" : std::to_string(i + 1);
-      out += " \\\n        " + shell_word(number + (positional.repeated || positional.required ? ":" : "::") +
-                                    zsh_escaped(positional.names.front()) + ":" + zsh_action(positional.kind));
+      out += " \\\n        " +
+             shell_word(number + (positional.repeated || positional.required ? ":" : "::") +
+                        zsh_escaped(positional.names.front()) + ":" + zsh_action(positional.kind));
     }
     out += " ;;\n";
   }
-  return out + "  esac\n}\n\nif [[ $funcstack[1] == _lrufs ]]; then _lrufs \"$@\"; else compdef _lrufs lrufs; fi\n";
+  return out +
+         "  esac\n}\n\nif [[ $funcstack[1] == _lrufs ]]; then _lrufs \"$@\"; else compdef _lrufs lrufs; fi\n";
 }
 
 std::string fish_option(const OptionInfo& option) {
@@ -183,11 +189,13 @@ std::string fish_option(const OptionInfo& option) {
 }
 
 std::string for_fish(const ProgramInfo& program) {
-  std::string out = "# Completion of lrufs for fish; made by: lrufs completion fish\n\ncomplete -c lrufs -f\n";
+  std::string out =
+      "# Completion of lrufs for fish; made by: lrufs completion fish\n\ncomplete -c lrufs -f\n";
   for (const OptionInfo& option : program.program.options)
     out += "complete -c lrufs -n __fish_use_subcommand" + fish_option(option) + "\n";
   for (const VerbInfo& verb : program.verbs) {
-    out += "\ncomplete -c lrufs -n __fish_use_subcommand -a " + verb.name + " -d " + shell_word(verb.description) + "\n";
+    out += "\ncomplete -c lrufs -n __fish_use_subcommand -a " + verb.name + " -d " +
+           shell_word(verb.description) + "\n";
     const std::string within = "complete -c lrufs -n '__fish_seen_subcommand_from " + verb.name + "'";
     for (const OptionInfo& option : verb.options) out += within + fish_option(option) + "\n";
     for (const OptionInfo& positional : verb.positionals) {
@@ -220,8 +228,9 @@ Verb add_completion(CLI::App& program) {
   return {app, [&program, shell]() -> int {
             const auto found = kShells.find(*shell);
             if (found == kShells.end()) {
-              return report({store::Code::kInvalid, "there is no completion for '" + *shell +
-                                                        "': name bash, zsh or fish"}, kUsage);
+              return report({store::Code::kInvalid,
+                             "there is no completion for '" + *shell + "': name bash, zsh or fish"},
+                            kUsage);
             }
             std::fputs(found->second(program_info(program)).c_str(), stdout);
             return kOk;

@@ -32,11 +32,14 @@ struct Arguments {
 Result<Attributes> look_at(Tree& tree, const Key& key) {
   auto found = tree.attributes(key.path);
   if (!found) return fail(about_key(key.path, found.error()));
-  const auto refuse = [&](Code code, const std::string& why) { return fail(code, shown_key(key.path) + why); };
+  const auto refuse = [&](Code code, const std::string& why) {
+    return fail(code, shown_key(key.path) + why);
+  };
   if (found->is_folder()) return refuse(Code::kIsDirectory, " is a folder: lrufs ls shows what is in it");
   if (found->is_symlink()) {
     const auto leads = tree.link_target(key.path);
-    return refuse(Code::kInvalid, " is a symbolic link" + (leads ? " to " + shown_key(*leads) : std::string()) +
+    return refuse(Code::kInvalid, " is a symbolic link" +
+                                      (leads ? " to " + shown_key(*leads) : std::string()) +
                                       ", and links are not followed: name what it leads to");
   }
   if (!found->is_file()) return refuse(Code::kInvalid, " is no regular file: it has no content");
@@ -61,7 +64,8 @@ Status copy(Tree& tree, const Key& key, int fd, const std::string& name, bool sp
 Status to_file(Tree& tree, const Key& key, const std::string& output, Progress& progress) {
   const std::string path = absolute_path(output);  // a symbolic link stays, its file is replaced
   const auto cannot = [&](const store::Error& error) {
-    return fail(error.code, "cannot write " + shown(output) + ": " + errno_text(error.os_errno), error.os_errno);
+    return fail(error.code, "cannot write " + shown(output) + ": " + errno_text(error.os_errno),
+                error.os_errno);
   };
   const Descriptor folder(::open(parent_of(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return cannot(error_of(errno));

@@ -48,14 +48,22 @@ bool is_control(std::string_view sequence) {
 
 std::string escaped(unsigned char byte) {
   switch (byte) {
-    case '\n': return "\\n";
-    case '\t': return "\\t";
-    case '\r': return "\\r";
-    case '\a': return "\\a";
-    case '\b': return "\\b";
-    case '\f': return "\\f";
-    case '\v': return "\\v";
-    default: break;
+    case '\n':
+      return "\\n";
+    case '\t':
+      return "\\t";
+    case '\r':
+      return "\\r";
+    case '\a':
+      return "\\a";
+    case '\b':
+      return "\\b";
+    case '\f':
+      return "\\f";
+    case '\v':
+      return "\\v";
+    default:
+      break;
   }
   std::array<char, 8> text{};
   std::snprintf(text.data(), text.size(), "\\%03o", static_cast<unsigned>(byte));
@@ -80,17 +88,26 @@ void for_each_sequence(std::string_view text, const Plain& plain, const Odd& odd
 const char* meaning(Code code) {
   switch (code) {
     case Code::kNotFound:
-    case Code::kStale: return "there is no such object";
-    case Code::kNotDirectory: return "a part of it is no folder (symbolic links are not followed)";
-    case Code::kIsDirectory: return "is a folder";
-    case Code::kNotEmpty: return "is a folder that is not empty";
+    case Code::kStale:
+      return "there is no such object";
+    case Code::kNotDirectory:
+      return "a part of it is no folder (symbolic links are not followed)";
+    case Code::kIsDirectory:
+      return "is a folder";
+    case Code::kNotEmpty:
+      return "is a folder that is not empty";
     case Code::kNoSpace:
       return "the store is full, and nothing that could make room may go. A larger bound: lrufs mount --size";
-    case Code::kFileTooLarge: return "is larger than the store can hold";
-    case Code::kReadOnly: return "the store is read-only";
-    case Code::kNotPermitted: return "no permission";
-    case Code::kCorrupt: return "is damaged: lrufs check names what is hurt";
-    default: return nullptr;
+    case Code::kFileTooLarge:
+      return "is larger than the store can hold";
+    case Code::kReadOnly:
+      return "the store is read-only";
+    case Code::kNotPermitted:
+      return "no permission";
+    case Code::kCorrupt:
+      return "is damaged: lrufs check names what is hurt";
+    default:
+      return nullptr;
   }
 }
 
@@ -110,9 +127,9 @@ Result<Key> parse_key(std::string_view text) {
       continue;
     }
     if (part.size() > store::kMaxName) {
-      return fail(Code::kNameTooLong, "the name '" + std::string(part.substr(0, 32)) + "...' has " +
-                                          std::to_string(part.size()) + " bytes: a part of a key has at most " +
-                                          std::to_string(store::kMaxName));
+      return fail(Code::kNameTooLong,
+                  "the name '" + std::string(part.substr(0, 32)) + "...' has " + std::to_string(part.size()) +
+                      " bytes: a part of a key has at most " + std::to_string(store::kMaxName));
     }
     parts.push_back(part);
   }
@@ -146,7 +163,8 @@ std::string shown_key(const std::string& key) {
   if (key.empty()) return "/";
   std::string text;
   for_each_sequence(
-      key, [&](std::string_view plain) { text += plain; }, [&](unsigned char byte) { text += escaped(byte); });
+      key, [&](std::string_view plain) { text += plain; },
+      [&](unsigned char byte) { text += escaped(byte); });
   return shown(text);
 }
 

@@ -33,7 +33,8 @@ Result<std::vector<LruPlace>> lru_order(Tree& tree) {
     return std::pair(place.attributes.sequence.value_or(0), place.attributes.ino);
   });
   // Several names of one object go together: one line for it, by its first name.
-  const auto [begin, end] = std::ranges::unique(order, {}, [](const LruPlace& place) { return place.attributes.ino; });
+  const auto [begin, end] =
+      std::ranges::unique(order, {}, [](const LruPlace& place) { return place.attributes.ino; });
   order.erase(begin, end);
 
   std::ranges::sort(makings);

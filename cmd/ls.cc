@@ -40,7 +40,9 @@ class Printer {
  public:
   // Keys are printed as they are to be given with the same TARGET: without what that says already.
   Printer(const Arguments& arguments, Tree& tree, const std::string& base)
-      : arguments_(arguments), tree_(tree), strip_(base.empty() ? 0 : base.size() + 1),
+      : arguments_(arguments),
+        tree_(tree),
+        strip_(base.empty() ? 0 : base.size() + 1),
         quote_(::isatty(STDOUT_FILENO) == 1) {}
 
   Status operator()(const std::string& key, const Attributes& attributes, const LruPlace* place = nullptr) {
@@ -55,7 +57,8 @@ class Printer {
     if (arguments_.long_form) line += long_columns(attributes);
     line += quote_ ? shell_quoted(name) : name;
     if (arguments_.long_form && attributes.is_symlink()) {
-      if (const auto target = tree_.link_target(key)) line += " -> " + (quote_ ? shell_quoted(*target) : *target);
+      if (const auto target = tree_.link_target(key))
+        line += " -> " + (quote_ ? shell_quoted(*target) : *target);
     }
     return print_line(line);
   }
@@ -127,7 +130,8 @@ Status visit_selected(Tree& tree, const Selection& selection, bool recursive, co
     for (const auto& [name, attributes] : *listing)
       LRUFS_TRY(filtered(join_keys(selection.folder, name), attributes));
   }
-  if (!any) return fail(Code::kNotFound, shown_key(begins) + ": there is no such object, and no key that begins so");
+  if (!any)
+    return fail(Code::kNotFound, shown_key(begins) + ": there is no such object, and no key that begins so");
   return {};
 }
 
@@ -147,8 +151,10 @@ Status list_by_use(const Arguments& arguments, const Target& target, const Key& 
   LRUFS_TRY_ASSIGN(const std::string store, store_of(target));
   auto volume = open_for_reading(store);
   if (!volume && volume.error().code == Code::kBusy) {
-    return fail(Code::kBusy, "the order of use is known to the store alone, and that is mounted: unmount it first "
-                             "(lrufs umount " + shown(store) + "), or list by name");
+    return fail(Code::kBusy,
+                "the order of use is known to the store alone, and that is mounted: unmount it first "
+                "(lrufs umount " +
+                    shown(store) + "), or list by name");
   }
   if (!volume) return fail(about_store(store, volume.error()));
   const auto tree = tree_of_volume(*std::move(volume));
@@ -158,8 +164,8 @@ Status list_by_use(const Arguments& arguments, const Target& target, const Key& 
   const std::string begins =
       join_keys(selection.folder, selection.name_begins) + (selection.name_begins.empty() ? "/" : "");
   for (const LruPlace& place : order) {
-    const bool wanted = selection.one_file ? place.key == selection.folder
-                                           : begins == "/" || place.key.starts_with(begins);
+    const bool wanted =
+        selection.one_file ? place.key == selection.folder : begins == "/" || place.key.starts_with(begins);
     if (wanted) LRUFS_TRY(print(place.key, place.attributes, &place));
   }
   return tree->close();
@@ -167,8 +173,7 @@ Status list_by_use(const Arguments& arguments, const Target& target, const Key& 
 
 Status ls(const Arguments& arguments) {
   LRUFS_TRY_ASSIGN(const Target target, find_target(arguments.target, !arguments.prefix.empty()));
-  LRUFS_TRY_ASSIGN(Key key, target.key(arguments.prefix));
-  if (arguments.prefix.empty()) key.folder = target.base.folder;
+  LRUFS_TRY_ASSIGN(const Key key, target.key(arguments.prefix));
   return arguments.lru ? list_by_use(arguments, target, key) : list_by_name(arguments, target, key);
 }
 

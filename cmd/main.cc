@@ -32,8 +32,8 @@ constexpr const char* kFooter = R"(Examples:
 Exit codes: 0 done, 1 failed (check: damage was found), 2 wrong use (check: could not be checked).
 `lrufs VERB --help` explains each verb, and so does `man lrufs-VERB`.)";
 
-// CLI11 takes "[a,b]" and "{}" apart where an argument may be repeated. Both can be names of files and keys, and then
-// mean the same with a "./" before them.
+// CLI11 takes "[a,b]" and "{}" apart where an argument may be repeated. Both can be names of files and keys,
+// and then mean the same with a "./" before them.
 void keep_brackets(std::vector<std::string>& arguments) {
   for (std::string& argument : arguments) {
     if ((argument.starts_with('[') && argument.ends_with(']')) || argument == "{}") argument.insert(0, "./");

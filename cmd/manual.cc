@@ -1,4 +1,5 @@
-// lrufs manual (not shown in the help): writes the manual pages lrufs.1 and lrufs-VERB.1, made of the help texts.
+// lrufs manual (not shown in the help): writes the manual pages lrufs.1 and lrufs-VERB.1, made of the help
+// texts.
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
@@ -61,8 +62,10 @@ void for_each_line(std::string_view text, const Each& each) {
 // "threads=N: threads that …": the explanation of one of many words.
 bool explains_a_word(std::string_view line) {
   std::size_t end = 0;
-  while (end < line.size() && (std::islower(static_cast<unsigned char>(line[end])) != 0 || line[end] == '_')) ++end;
-  return end > 0 && end < line.size() && (line[end] == ':' || line[end] == '=') && line.find(": ") != line.npos;
+  while (end < line.size() && (std::islower(static_cast<unsigned char>(line[end])) != 0 || line[end] == '_'))
+    ++end;
+  return end > 0 && end < line.size() && (line[end] == ':' || line[end] == '=') &&
+         line.find(": ") != line.npos;
 }
 
 std::string paragraph(std::string_view text) {
@@ -91,7 +94,8 @@ std::string list_of(const std::vector<OptionInfo>& options) {
   for (const OptionInfo& option : options) {
     out += ".TP\n";
     std::string head;
-    for (const std::string& name : option.names) head += (head.empty() ? "" : ", ") + ("\\fB" + escaped(name) + "\\fR");
+    for (const std::string& name : option.names)
+      head += (head.empty() ? "" : ", ") + ("\\fB" + escaped(name) + "\\fR");
     if (!option.value.empty()) head += " \\fI" + escaped(option.value) + "\\fR";
     out += head + "\n" + paragraph(option.description);
     if (!option.default_value.empty()) out += "(default: " + escaped(option.default_value) + ")\n";
@@ -141,7 +145,8 @@ std::string header(const std::string& page, const std::string& name, const std::
   std::string upper = page;
   for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return ".\\\" Made by `lrufs manual`; do not edit.\n.TH " + escaped(upper) + " 1 \"\" \"lrufs " +
-         std::string(kVersion) + "\" \"User Commands\"\n.SH NAME\n" + escaped(name) + " \\- " + escaped(what) + "\n";
+         std::string(kVersion) + "\" \"User Commands\"\n.SH NAME\n" + escaped(name) + " \\- " +
+         escaped(what) + "\n";
 }
 
 std::string verb_page(const VerbInfo& verb, const ProgramInfo& program) {
@@ -170,8 +175,9 @@ std::string program_page(const ProgramInfo& program) {
   const VerbInfo& all = program.program;
   const Footer footer = split(all.footer);
   std::string out = header("lrufs", "lrufs", "a directory that never fills up");
-  out += ".SH SYNOPSIS\n.B lrufs\n\\fIVERB\\fR\n[\\fIOPTION\\fR]...\n[\\fIARGUMENT\\fR]...\n.br\n.B lrufs\n"
-         "\\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR\n";
+  out +=
+      ".SH SYNOPSIS\n.B lrufs\n\\fIVERB\\fR\n[\\fIOPTION\\fR]...\n[\\fIARGUMENT\\fR]...\n.br\n.B lrufs\n"
+      "\\fB\\-\\-help\\fR | \\fB\\-\\-version\\fR\n";
   out += ".SH DESCRIPTION\n" + paragraph(all.description) + footer.notes + ".SH VERBS\n";
   std::string group;
   for (const VerbInfo& verb : program.verbs) {

@@ -1,4 +1,5 @@
-// Tree over a mount: ordinary system calls, relative to descriptors of folders, so that no symbolic link leads out.
+// Tree over a mount: ordinary system calls, relative to descriptors of folders, so that no symbolic link
+// leads out.
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/limits.h>
@@ -24,24 +25,37 @@ using store::Status;
 
 store::Error error_of(int error) {
   switch (error) {
-    case ENOENT: return {Code::kNotFound, {}, error};
+    case ENOENT:
+      return {Code::kNotFound, {}, error};
     case ENOTDIR:
-    case ELOOP: return {Code::kNotDirectory, {}, error};
-    case EISDIR: return {Code::kIsDirectory, {}, error};
-    case ENOTEMPTY: return {Code::kNotEmpty, {}, error};
-    case EEXIST: return {Code::kExists, {}, error};
-    case ENOSPC: return {Code::kNoSpace, {}, error};
-    case EFBIG: return {Code::kFileTooLarge, {}, error};
-    case EROFS: return {Code::kReadOnly, {}, error};
-    case ENODATA: return {Code::kNoAttribute, {}, error};
-    case ESTALE: return {Code::kStale, {}, error};
+    case ELOOP:
+      return {Code::kNotDirectory, {}, error};
+    case EISDIR:
+      return {Code::kIsDirectory, {}, error};
+    case ENOTEMPTY:
+      return {Code::kNotEmpty, {}, error};
+    case EEXIST:
+      return {Code::kExists, {}, error};
+    case ENOSPC:
+      return {Code::kNoSpace, {}, error};
+    case EFBIG:
+      return {Code::kFileTooLarge, {}, error};
+    case EROFS:
+      return {Code::kReadOnly, {}, error};
+    case ENODATA:
+      return {Code::kNoAttribute, {}, error};
+    case ESTALE:
+      return {Code::kStale, {}, error};
     case EACCES:
-    case EPERM: return {Code::kNotPermitted, errno_text(error), error};
-    case EOPNOTSUPP: return {Code::kUnsupported, errno_text(error), error};
+    case EPERM:
+      return {Code::kNotPermitted, errno_text(error), error};
+    case EOPNOTSUPP:
+      return {Code::kUnsupported, errno_text(error), error};
     case ENOTCONN:
     case ECONNABORTED:
       return {Code::kIo, "the daemon behind the mount is gone; detach it with lrufs umount", error};
-    default: return {Code::kIo, errno_text(error), error};
+    default:
+      return {Code::kIo, errno_text(error), error};
   }
 }
 
@@ -161,8 +175,8 @@ class MountTree final : public Tree {
     return {};
   }
 
-  // A lookup that the kernel does not answer from its cache of names, and nothing else: the new name of a rename
-  // is always asked for, and a rename of a name to itself does nothing (rename(2)).
+  // A lookup that the kernel does not answer from its cache of names, and nothing else: the new name of a
+  // rename is always asked for, and a rename of a name to itself does nothing (rename(2)).
   Status touch(const std::string& key) override {
     LRUFS_TRY_ASSIGN(const Place place, find(key));
     if (place.name.empty()) return {};  // the root, which never goes
@@ -216,7 +230,8 @@ class MountTree final : public Tree {
     Descriptor dir;
     std::string name;
     [[nodiscard]] const char* name_or_dot() const { return name.empty() ? "." : name.c_str(); }
-    // For calls that take no descriptor. With a "." so that a magic link of /proc is followed for the root, too.
+    // For calls that take no descriptor. With a "." so that a magic link of /proc is followed for the root,
+    // too.
     [[nodiscard]] std::string path() const {
       return "/proc/self/fd/" + std::to_string(dir.get()) + "/" + (name.empty() ? "." : name);
     }
@@ -257,11 +272,13 @@ Result<std::unique_ptr<Tree>> tree_of_mount(const std::string& mount_point) {
   if (!root || ::fstatat(root.get(), "", &seen, AT_EMPTY_PATH) != 0) {
     const store::Error error = error_of(errno);
     if (error.os_errno == ENOTCONN || error.os_errno == ECONNABORTED) {
-      return fail(Code::kStale, "the daemon behind the mount " + shown(mount_point) +
-                                    " is gone; detach it with: lrufs umount " + shown(mount_point),
+      return fail(Code::kStale,
+                  "the daemon behind the mount " + shown(mount_point) +
+                      " is gone; detach it with: lrufs umount " + shown(mount_point),
                   error.os_errno);
     }
-    return fail(error.code, "cannot look into the mount " + shown(mount_point) + ": " + errno_text(error.os_errno),
+    return fail(error.code,
+                "cannot look into the mount " + shown(mount_point) + ": " + errno_text(error.os_errno),
                 error.os_errno);
   }
   return std::unique_ptr<Tree>(std::make_unique<MountTree>(std::move(root)));

@@ -30,7 +30,8 @@ Result<NewFile> NewFile::create(int dir) {
   Descriptor unnamed(::openat(dir, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, kMode));
   if (unnamed) return NewFile(std::move(unnamed), dir, {});
   // EISDIR, EINVAL: a kernel, or a file system, that does not know O_TMPFILE.
-  if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOSYS) return fail(error_of(errno));
+  if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOSYS)
+    return fail(error_of(errno));
   const std::string name = temporary_name();
   Descriptor named(::openat(dir, name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, kMode));
   if (!named) return fail(error_of(errno));

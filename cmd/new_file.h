@@ -1,6 +1,6 @@
-// NewFile: a file that appears under its name with its whole content, or not at all, and replaces what was there.
-// Until then it has no name (O_TMPFILE: nothing is left whatever happens), or, where the file system has no such
-// thing, a temporary one in the same folder, which the destructor removes.
+// NewFile: a file that appears under its name with its whole content, or not at all, and replaces what was
+// there. Until then it has no name (O_TMPFILE: nothing is left whatever happens), or, where the file system
+// has no such thing, a temporary one in the same folder, which the destructor removes.
 #pragma once
 
 #include <functional>
@@ -22,8 +22,8 @@ class NewFile {
   ~NewFile();
 
   [[nodiscard]] int fd() const { return file_.get(); }
-  // Gives it the name in `dir`, which must be on the same file system. kNotFound if `dir` was removed meanwhile
-  // (the file is still there, for another try), kIsDirectory if a folder has that name.
+  // Gives it the name in `dir`, which must be on the same file system. kNotFound if `dir` was removed
+  // meanwhile (the file is still there, for another try), kIsDirectory if a folder has that name.
   store::Status publish(int dir, const std::string& name);
 
  private:

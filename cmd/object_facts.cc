@@ -26,8 +26,7 @@ struct Facts {
 
 Result<Facts> find_facts(const Target& target, const std::string& key_text) {
   Facts facts;
-  LRUFS_TRY_ASSIGN(Key key, target.key(key_text));
-  if (key_text.empty()) key.folder = target.base.folder;
+  LRUFS_TRY_ASSIGN(const Key key, target.key(key_text));
   LRUFS_TRY_ASSIGN(const auto tree, open_tree(target, Access::kRead));
   facts.key = key.path;
   auto attributes = tree->attributes(key.path);
@@ -77,11 +76,12 @@ void print(const Facts& facts) {
   row("Access time", local_time(is.atime, true));
   if (is.made) row("Made", local_time(*is.made, true));
   if (is.sequence) {
-    row("Order of use", std::to_string(*is.sequence) +
-                            (is.used ? "" : ": not used since it was made") +
-                            ((is.is_folder() && is.entries.value_or(0) != 0) ? " (stays while it is not empty)" : ""));
+    row("Order of use",
+        std::to_string(*is.sequence) + (is.used ? "" : ": not used since it was made") +
+            ((is.is_folder() && is.entries.value_or(0) != 0) ? " (stays while it is not empty)" : ""));
   }
-  for (const auto& [name, value] : facts.xattrs) row("Attribute", shown_key(name) + " = " + shell_quoted(value));
+  for (const auto& [name, value] : facts.xattrs)
+    row("Attribute", shown_key(name) + " = " + shell_quoted(value));
 }
 
 }  // namespace

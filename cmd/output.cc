@@ -22,14 +22,22 @@ using store::Status;
 
 const char* type_name(std::uint32_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFREG: return "file";
-    case S_IFDIR: return "folder";
-    case S_IFLNK: return "symlink";
-    case S_IFCHR: return "character device";
-    case S_IFBLK: return "block device";
-    case S_IFIFO: return "fifo";
-    case S_IFSOCK: return "socket";
-    default: return "unknown";
+    case S_IFREG:
+      return "file";
+    case S_IFDIR:
+      return "folder";
+    case S_IFLNK:
+      return "symlink";
+    case S_IFCHR:
+      return "character device";
+    case S_IFBLK:
+      return "block device";
+    case S_IFIFO:
+      return "fifo";
+    case S_IFSOCK:
+      return "socket";
+    default:
+      return "unknown";
   }
 }
 
@@ -52,7 +60,8 @@ void buffer_output() {
 
 Status print_line(const std::string& line) {
   errno = 0;
-  if (std::fwrite(line.data(), 1, line.size(), stdout) == line.size() && std::fputc('\n', stdout) != EOF) return {};
+  if (std::fwrite(line.data(), 1, line.size(), stdout) == line.size() && std::fputc('\n', stdout) != EOF)
+    return {};
   return fail(Code::kIo, "cannot write the output: " + errno_text(errno), errno);
 }
 
@@ -66,14 +75,29 @@ Status finish_output() {
 std::string mode_text(std::uint32_t mode) {
   std::string text = "?rwxrwxrwx";
   switch (mode & S_IFMT) {
-    case S_IFREG: text[0] = '-'; break;
-    case S_IFDIR: text[0] = 'd'; break;
-    case S_IFLNK: text[0] = 'l'; break;
-    case S_IFCHR: text[0] = 'c'; break;
-    case S_IFBLK: text[0] = 'b'; break;
-    case S_IFIFO: text[0] = 'p'; break;
-    case S_IFSOCK: text[0] = 's'; break;
-    default: break;
+    case S_IFREG:
+      text[0] = '-';
+      break;
+    case S_IFDIR:
+      text[0] = 'd';
+      break;
+    case S_IFLNK:
+      text[0] = 'l';
+      break;
+    case S_IFCHR:
+      text[0] = 'c';
+      break;
+    case S_IFBLK:
+      text[0] = 'b';
+      break;
+    case S_IFIFO:
+      text[0] = 'p';
+      break;
+    case S_IFSOCK:
+      text[0] = 's';
+      break;
+    default:
+      break;
   }
   for (unsigned bit = 0; bit < 9; ++bit) {
     if ((mode & (0400U >> bit)) == 0) text[1 + bit] = '-';
@@ -121,7 +145,8 @@ json to_json(const std::string& key, const Attributes& attributes) {
     std::string hex;
     for (const char c : key) {
       std::array<char, 4> digits{};
-      std::snprintf(digits.data(), digits.size(), "%02x", static_cast<unsigned>(static_cast<unsigned char>(c)));
+      std::snprintf(digits.data(), digits.size(), "%02x",
+                    static_cast<unsigned>(static_cast<unsigned char>(c)));
       hex += digits.data();
     }
     out["key_hex"] = hex;

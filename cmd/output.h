@@ -11,11 +11,11 @@ namespace lrufs::cmd {
 
 // One line to stdout, at once known if it cannot be written.
 store::Status print_line(const std::string& line);
-// Stdout in pieces of 64 KiB, unless it is a terminal: what a verb prints is then written, and found not to be, at its
-// end, where errno can still be told.
+// Stdout in pieces of 64 KiB, unless it is a terminal: what a verb prints is then written, and found not to
+// be, at its end, where errno can still be told.
 void buffer_output();
-// Everything printed has been written; else the error (with os_errno), which is to be told, but for EPIPE: a reader
-// that has seen enough, as head(1), is no failure to complain about.
+// Everything printed has been written; else the error (with os_errno), which is to be told, but for EPIPE: a
+// reader that has seen enough, as head(1), is no failure to complain about.
 store::Status finish_output();
 
 // "drwxr-xr-x"

@@ -74,21 +74,24 @@ void Progress::draw(steady_clock::time_point now) {
   const auto speed = static_cast<std::uint64_t>(static_cast<double>(done_) / seconds);
   const std::string rate = (unit_ == Unit::kBytes ? format_size(speed) : format_count(speed)) + "/s";
   const std::uint64_t percent =
-      total_ == 0 ? 0 : static_cast<std::uint64_t>(100.0 * std::min(1.0, static_cast<double>(done_) /
-                                                                            static_cast<double>(total_)));
+      total_ == 0 ? 0
+                  : static_cast<std::uint64_t>(
+                        100.0 * std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_)));
   const std::string figures = amount() + ", " + rate + left(done_, total_, passed);
   if (!options_.terminal) {
-    options_.print("lrufs: " + what_ + ": " + (total_ == 0 ? "" : std::to_string(percent) + " %, ") + figures +
-                   "\n");
+    options_.print("lrufs: " + what_ + ": " + (total_ == 0 ? "" : std::to_string(percent) + " %, ") +
+                   figures + "\n");
     return;
   }
   std::string bar;
   if (total_ != 0) {
     const auto full = static_cast<unsigned>(percent * kBar / 100);
-    bar = "[" + std::string(full, '#') + std::string(kBar - full, '.') + "] " + std::to_string(percent) + " % ";
+    bar =
+        "[" + std::string(full, '#') + std::string(kBar - full, '.') + "] " + std::to_string(percent) + " % ";
   }
   std::string line = what_ + " " + bar + figures;
-  if (line.size() >= options_.columns) line.resize(std::max(options_.columns, 2U) - 1);  // a wrapped line stays
+  if (line.size() >= options_.columns)
+    line.resize(std::max(options_.columns, 2U) - 1);  // a wrapped line stays
   options_.print("\r" + line + "\x1b[K");
   drawn_ = true;
 }

@@ -1,5 +1,5 @@
-// Progress of long work, on stderr: a bar that is drawn over itself on a terminal, plain lines elsewhere (one each
-// ten seconds, so short work prints none).
+// Progress of long work, on stderr: a bar that is drawn over itself on a terminal, plain lines elsewhere (one
+// each ten seconds, so short work prints none).
 //
 // The bar appears after half a second and is taken away at the end. Thread-safety: one thread.
 #pragma once
@@ -27,7 +27,8 @@ class Progress {
  public:
   enum class Unit : std::uint8_t { kBytes, kObjects };
   // `what` is done to `total` units; 0: nobody knows how many.
-  Progress(std::string what, Unit unit, std::uint64_t total, ProgressOptions options = ProgressOptions::of_stderr());
+  Progress(std::string what, Unit unit, std::uint64_t total,
+           ProgressOptions options = ProgressOptions::of_stderr());
   ~Progress();  // takes the bar away
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;

@@ -55,7 +55,8 @@ Result<NewObject> plan_object(const Arguments& arguments) {
 Result<Plan> make_plan(const Arguments& arguments) {
   Plan plan;
   LRUFS_TRY_ASSIGN(plan.object, plan_object(arguments));
-  // With two more arguments TARGET may be a store that lies in a mount; with one it is told apart by what it is.
+  // With two more arguments TARGET may be a store that lies in a mount; with one it is told apart by what it
+  // is.
   LRUFS_TRY_ASSIGN(plan.target, find_target(arguments.target, !arguments.second.empty()));
   if (plan.target.is_object() && arguments.second.empty()) {
     plan.key = plan.target.base;
@@ -82,7 +83,8 @@ Result<Descriptor> open_input(const std::string& file) {
   if (!input || ::fstat(input.get(), &attributes) != 0)
     return fail(Code::kIo, "cannot read " + shown(file) + ": " + errno_text(errno), errno);
   if (S_ISDIR(attributes.st_mode)) {
-    return fail(Code::kIsDirectory, shown(file) + " is a folder: put takes one file (mount the store, and use cp -r)");
+    return fail(Code::kIsDirectory,
+                shown(file) + " is a folder: put takes one file (mount the store, and use cp -r)");
   }
   return input;
 }
@@ -94,11 +96,13 @@ Status put(const Plan& plan) {
   const std::string& key = plan.key.path;
   // Not after everything was read.
   if (const auto there = tree->attributes(key); there && there->is_folder()) {
-    return fail(Code::kIsDirectory, shown_key(key) + " is a folder: to put a file into it, end the key with a slash");
+    return fail(Code::kIsDirectory,
+                shown_key(key) + " is a folder: to put a file into it, end the key with a slash");
   }
   struct stat attributes {};
   const bool regular = ::fstat(input.get(), &attributes) == 0 && S_ISREG(attributes.st_mode);
-  Progress progress("put", Progress::Unit::kBytes, regular ? static_cast<std::uint64_t>(attributes.st_size) : 0);
+  Progress progress("put", Progress::Unit::kBytes,
+                    regular ? static_cast<std::uint64_t>(attributes.st_size) : 0);
   DescriptorSource source(input.get(), plan.file.empty() ? "stdin" : shown(plan.file));
   std::optional<store::Error> of_input;
   const Status written = tree->write(
@@ -127,10 +131,12 @@ Verb add_put(CLI::App& program) {
   CLI::App* app = program.add_subcommand("put", "Store a file, or what comes on stdin, under a key");
   app->group(kObjectsGroup);
   app->add_option("TARGET", arguments->target, kTargetHelp)->required()->type_name("");
-  app->add_option("KEY", arguments->first, "The key; left out if TARGET is a path in a mount. One that\n"
-                                           "ends with a slash: FILE's own name in that folder")
+  app->add_option("KEY", arguments->first,
+                  "The key; left out if TARGET is a path in a mount. One that\n"
+                  "ends with a slash: FILE's own name in that folder")
       ->type_name("");
-  app->add_option("FILE", arguments->second, "The file to store (default, and for \"-\": stdin)")->type_name("");
+  app->add_option("FILE", arguments->second, "The file to store (default, and for \"-\": stdin)")
+      ->type_name("");
   app->add_option("--ttl", arguments->ttl, "Let it expire after this time")->type_name("TIME");
   app->add_flag("--pin", arguments->pin, "Never evict it (lrufs unpin takes that back)");
   app->footer(

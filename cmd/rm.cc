@@ -19,10 +19,12 @@ struct Arguments {
   bool recursive = false;
 };
 
-bool is_gone(const store::Error& error) { return error.code == Code::kNotFound || error.code == Code::kStale; }
+bool is_gone(const store::Error& error) {
+  return error.code == Code::kNotFound || error.code == Code::kStale;
+}
 
-// The folder `top` with all that is in it, deepest first. What comes or goes meanwhile on a mount does no harm: a
-// folder that got something new is emptied again.
+// The folder `top` with all that is in it, deepest first. What comes or goes meanwhile on a mount does no
+// harm: a folder that got something new is emptied again.
 Status remove_folder(Tree& tree, const std::string& top) {
   std::vector<std::string> folders = {top};
   while (!folders.empty()) {
@@ -59,7 +61,8 @@ Status remove(Tree& tree, const Key& key, bool recursive) {
   const auto found = tree.attributes(key.path);
   if (!found) return fail(about_key(key.path, found.error()));
   if (found->is_folder() && !recursive) {
-    return fail(Code::kIsDirectory, shown_key(key.path) + " is a folder: -r removes it with all that is in it");
+    return fail(Code::kIsDirectory,
+                shown_key(key.path) + " is a folder: -r removes it with all that is in it");
   }
   if (found->is_folder()) return remove_folder(tree, key.path);
   if (key.folder) {
@@ -81,7 +84,8 @@ int rm(const Arguments& arguments) {
   if (!tree) return report(tree.error());
   int code = kOk;
   for (const Key& key : *keys) {
-    if (const Status removed = remove(**tree, key, arguments.recursive); !removed) code = report(removed.error());
+    if (const Status removed = remove(**tree, key, arguments.recursive); !removed)
+      code = report(removed.error());
   }
   const Status closed = (*tree)->close();
   return closed ? code : report(closed.error());
@@ -94,7 +98,8 @@ Verb add_rm(CLI::App& program) {
   CLI::App* app = program.add_subcommand("rm", "Remove files, links and folders from a store");
   app->group(kObjectsGroup);
   app->add_option("TARGET", arguments->target, kTargetHelp)->required()->type_name("");
-  app->add_option("KEY", arguments->keys, "What to remove; left out if TARGET is a path in a mount")->type_name("");
+  app->add_option("KEY", arguments->keys, "What to remove; left out if TARGET is a path in a mount")
+      ->type_name("");
   app->add_flag("-r,--recursive", arguments->recursive, "Folders, too, with all that is in them");
   app->footer(
       "A symbolic link is removed itself. If one KEY cannot be removed, the others are all the same.\n\n"

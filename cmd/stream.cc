@@ -64,7 +64,8 @@ Result<Piece> DescriptorSource::next() {
   buffer_.resize(kPiece);
   const std::size_t wanted = seeks_ && data_ != 0 ? std::min<std::uint64_t>(kPiece, data_) : kPiece;
   std::size_t length = 0;
-  // Pipes come in small pieces, and the store is better served with large ones; but nobody waits long for that.
+  // Pipes come in small pieces, and the store is better served with large ones; but nobody waits long for
+  // that.
   const auto began = std::chrono::steady_clock::now();
   while (length < wanted) {
     if (length != 0 && std::chrono::steady_clock::now() - began > std::chrono::milliseconds(100)) break;

@@ -1,5 +1,5 @@
-// Content on its way: pieces of data and holes, from and to file descriptors. Nothing is held in memory but one
-// piece of 1 MiB.
+// Content on its way: pieces of data and holes, from and to file descriptors. Nothing is held in memory but
+// one piece of 1 MiB.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,8 @@ class DescriptorSource {
   std::vector<std::byte> buffer_;
 };
 
-// Writes to a descriptor that stays the caller's. Holes become holes in a regular file that was empty (`sparse`),
-// else zeros. EPIPE is an error with that os_errno.
+// Writes to a descriptor that stays the caller's. Holes become holes in a regular file that was empty
+// (`sparse`), else zeros. EPIPE is an error with that os_errno.
 class DescriptorSink {
  public:
   DescriptorSink(int fd, std::string name, bool sparse) : fd_(fd), name_(std::move(name)), sparse_(sparse) {}

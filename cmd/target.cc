@@ -17,8 +17,8 @@ using store::Code;
 using store::fail;
 using store::Result;
 
-// `path` absolute, its folder without symbolic links as far as it exists, its last part as it is: that may be a
-// symbolic link in a mount, which is an object itself.
+// `path` absolute, its folder without symbolic links as far as it exists, its last part as it is: that may be
+// a symbolic link in a mount, which is an object itself.
 std::string without_links_above(const std::string& path) {
   namespace stdfs = std::filesystem;
   std::error_code error;
@@ -68,18 +68,19 @@ Result<std::unique_ptr<Tree>> open_store(const std::string& store, Access access
 }  // namespace
 
 Result<Key> Target::key(const std::string& text) const {
+  if (text.empty()) return base;
   LRUFS_TRY_ASSIGN(Key key, parse_key(text));
   key.path = join_keys(base.path, key.path);
   return key;
 }
 
 Result<std::vector<Key>> Target::keys(const std::vector<std::string>& texts) const {
+  if (texts.empty()) return std::vector{base};
   std::vector<Key> keys;
   for (const std::string& text : texts) {
     LRUFS_TRY_ASSIGN(Key key, this->key(text));
     keys.push_back(std::move(key));
   }
-  if (texts.empty()) keys.push_back(base);
   return keys;
 }
 
@@ -98,9 +99,10 @@ Result<Target> find_target(const std::string& text, bool with_key) {
   }
   if (is_file) return Target{.store = absolute_path(text), .mount_point = {}, .base = {{}, true}};
   if (S_ISDIR(attributes.st_mode)) {
-    return fail(Code::kInvalid, shown(text) +
-                                    " is a folder that is not in a mount of lrufs. Name a store file, a mount "
-                                    "point, or a path in a mount");
+    return fail(Code::kInvalid,
+                shown(text) +
+                    " is a folder that is not in a mount of lrufs. Name a store file, a mount "
+                    "point, or a path in a mount");
   }
   if (attributes.st_mode != 0) {
     return fail(Code::kNotAStore, shown(text) + " is not a regular file, so it is no store");
@@ -127,9 +129,10 @@ Result<std::unique_ptr<Tree>> open_tree(const Target& target, Access access) {
   if (tree) return tree;
   if (tree.error().code != Code::kBusy) return fail(about_store(target.store, tree.error()));
   if (const auto mount_point = mount_of_store(target.store)) return tree_of_mount(*mount_point);
-  return fail(Code::kBusy,
-              "the store " + shown(target.store) +
-                  " is in use by a process whose mount cannot be seen from here: use the mount there, or wait");
+  return fail(
+      Code::kBusy,
+      "the store " + shown(target.store) +
+          " is in use by a process whose mount cannot be seen from here: use the mount there, or wait");
 }
 
 Result<std::string> store_of(const Target& target) {

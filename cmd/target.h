@@ -1,5 +1,5 @@
-// TARGET of the command line: a store file, the mount point of one, or a path inside of a mount; and the way from
-// it to the objects.
+// TARGET of the command line: a store file, the mount point of one, or a path inside of a mount; and the way
+// from it to the objects.
 //
 // A regular file that lies inside a mount of lrufs is an object of that mount; only together with a KEY it is
 // taken for a store (which may lie in another store's mount).
@@ -21,7 +21,7 @@ struct Target {
   Key base;                 // the key of TARGET in it ("": TARGET is the mount point)
 
   [[nodiscard]] bool is_object() const { return !base.path.empty(); }
-  // The key that `text` names, seen from TARGET.
+  // The key that `text` names, seen from TARGET; "" is TARGET's own.
   [[nodiscard]] store::Result<Key> key(const std::string& text) const;
   [[nodiscard]] store::Result<std::vector<Key>> keys(const std::vector<std::string>& texts) const;
 };

@@ -69,7 +69,8 @@ Verb add_touch(CLI::App& program) {
       "  lrufs touch cache.lrufs thumbs/cat.png\n"
       "  lrufs touch /mnt/cache thumbs/cat.png thumbs/dog.png");
   return {app, [arguments] {
-            return for_each_key(*arguments, [](Tree& tree, const std::string& key) { return tree.touch(key); });
+            return for_each_key(*arguments,
+                                [](Tree& tree, const std::string& key) { return tree.touch(key); });
           }};
 }
 

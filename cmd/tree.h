@@ -1,8 +1,10 @@
-// Tree: the objects of one store by key, for the verbs, which do not care whether it is mounted. There are two:
-// one over fs::Volume, for a store that nobody has open, and one over ordinary system calls, for a mount.
+// Tree: the objects of one store by key, for the verbs, which do not care whether it is mounted. There are
+// two: one over fs::Volume, for a store that nobody has open, and one over ordinary system calls, for a
+// mount.
 //
-// Keys are clean (key.h). Symbolic links are never followed, in no part of a key. Errors are those of the store
-// (kNotFound, kNotDirectory, …), with a message only where the code does not say it all; about_key() adds the key.
+// Keys are clean (key.h). Symbolic links are never followed, in no part of a key. Errors are those of the
+// store (kNotFound, kNotDirectory, …), with a message only where the code does not say it all; about_key()
+// adds the key.
 //
 // Thread-safety: one thread.
 #pragma once
@@ -36,7 +38,7 @@ struct Attributes {
   std::optional<store::Timestamp> made;   // when
   std::optional<std::uint64_t> entries;   // of a folder
   std::optional<std::uint64_t> sequence;  // its place in the LRU order: a smaller one goes earlier
-  bool used = false;                      // since it was made; else `sequence` is that of its making
+  bool used = false;  // since it was made (writing it is a use); else `sequence` is that of its making
 
   [[nodiscard]] bool is_folder() const { return (mode & 0170000U) == 0040000U; }
   [[nodiscard]] bool is_file() const { return (mode & 0170000U) == 0100000U; }
@@ -69,7 +71,8 @@ class Tree {
   virtual store::Status touch(const std::string& key) = 0;                // a use now; changes no times
   virtual store::Result<std::vector<std::string>> xattr_names(const std::string& key) = 0;
   virtual store::Result<std::string> xattr(const std::string& key, const std::string& name) = 0;
-  virtual store::Status set_xattr(const std::string& key, const std::string& name, std::string_view value) = 0;
+  virtual store::Status set_xattr(const std::string& key, const std::string& name,
+                                  std::string_view value) = 0;
   virtual store::Status remove_xattr(const std::string& key, const std::string& name) = 0;
   // Of a store: everything is on the disk after that. To be called once, at the end.
   virtual store::Status close() = 0;

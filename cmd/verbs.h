@@ -11,10 +11,10 @@ namespace lrufs::cmd {
 
 enum ExitCode : int { kOk = 0, kFailed = 1, kUsage = 2 };
 
-// A verb's help is the source of its manual page, too (manual.cc). Its footer is made of paragraphs, with an empty
-// line between them: one that begins "Exit codes: ", one that begins "Examples:" (indented lines are shown as they
-// are), and others, which are notes. Lines of a description that begin "word:" or "word=X:" stay lines.
-// type_name() of an option tells completion.cc what may follow (app_tree.h).
+// A verb's help is the source of its manual page, too (manual.cc). Its footer is made of paragraphs, with an
+// empty line between them: one that begins "Exit codes: ", one that begins "Examples:" (indented lines are
+// shown as they are), and others, which are notes. Lines of a description that begin "word:" or "word=X:"
+// stay lines. type_name() of an option tells completion.cc what may follow (app_tree.h).
 struct Verb {
   CLI::App* app = nullptr;
   std::function<int()> run;  // after parsing; returns the exit code
@@ -50,7 +50,8 @@ inline constexpr const char* kStoresGroup = "Stores";
 inline constexpr const char* kShellGroup = "For the shell";
 // What TARGET and KEY are, wherever they occur.
 inline constexpr const char* kTargetHelp = "A store file, a mount point, or a path in a mount";
-inline constexpr const char* kKeyHelp = "Which object: a path in the store, such as a/b. Seen from\nTARGET, if that is a folder in a mount";
+inline constexpr const char* kKeyHelp =
+    "Which object: a path in the store, such as a/b. Seen from\nTARGET, if that is a folder in a mount";
 // Attributes of objects that mean something to eviction.
 inline constexpr const char* kTtlXattr = "user.lrufs.ttl";  // seconds
 inline constexpr const char* kPinXattr = "user.lrufs.pin";

@@ -15,7 +15,7 @@ nothing_left() {
 
 step "a table"
 out=$(say bench --size 16M "$place")
-expect_words "lrufs bench" "$out" "put 4 KiB" "get 4 KiB" "put 1 MiB, full" "evicted, while full" "stat" "create, write 4 KiB"
+expect_words "lrufs bench" "$out" "put 4 KiB" "get 4 KiB" "put 1 MiB, full" "evicted, while full" "stat, first" "stat, hot" "create, write 4 KiB"
 nothing_left bench
 
 step "JSON, beside a file"

@@ -59,7 +59,8 @@ TEST(Key, IsQuotedAsCoreutilsDoes) {
 
 TEST(Key, Utf8) {
   EXPECT_TRUE(is_utf8("a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"));
-  for (const char* text : {"\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe0\x80\x80", "\x80"})
+  for (const char* text :
+       {"\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe0\x80\x80", "\x80"})
     EXPECT_FALSE(is_utf8(text)) << testing::PrintToString(text);
 }
 
@@ -88,7 +89,8 @@ TEST(Progress, DrawsABarAfterAMomentAndTakesItAway) {
     screen.now += milliseconds(1);
     progress.set(500);
     ASSERT_EQ(screen.printed.size(), 1U);
-    EXPECT_EQ(screen.printed[0], "\rget [############............] 50 % 500 B of 1000 B, 1000 B/s, 1 s left\x1b[K");
+    EXPECT_EQ(screen.printed[0],
+              "\rget [############............] 50 % 500 B of 1000 B, 1000 B/s, 1 s left\x1b[K");
     screen.now += milliseconds(50);
     progress.add(1);  // too soon
     EXPECT_EQ(screen.printed.size(), 1U);
@@ -121,7 +123,8 @@ TEST(Progress, PrintsLinesWhereNobodyWatches) {
       progress.add(100);
     }
   }
-  EXPECT_THAT(screen.printed, testing::ElementsAre("lrufs: check: 1,000, 100/s\n", "lrufs: check: 2,000, 100/s\n"));
+  EXPECT_THAT(screen.printed,
+              testing::ElementsAre("lrufs: check: 1,000, 100/s\n", "lrufs: check: 2,000, 100/s\n"));
 }
 
 }  // namespace
