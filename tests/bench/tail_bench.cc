@@ -1,11 +1,12 @@
 // How long the slowest of many creates into a full cache take: p50, p99, p99.9, the longest, and what
-// happened beside the ten longest ones. By the store's own interface, or in a folder: a mount, or another
-// file system.
+// happened beside the ten longest of those that kept their core. By the store's own interface, or in a
+// folder: a mount, or another file system.
 //   tail_bench store FILE [CREATES [BYTES [BOUND_MIB [MAX_FILES]]]]     makes FILE, and removes it
 //   tail_bench folder DIR [CREATES [BYTES]]                             an lrufs mount that is full, or any
 // CREATES (100,000) files of BYTES (1,000) each, after as many that fill the store. On a busy machine the
-// longest ones are those that lost their core: run it on a quiet one, more than once.
+// longest ones are those that lost their core, or that wait for a thread that did.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <cstdlib>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "store/bytes.h"
@@ -32,13 +34,21 @@ using Clock = std::chrono::steady_clock;
   std::exit(1);  // NOLINT(concurrency-mt-unsafe)
 }
 
+// How often the scheduler took this thread its core away.
+long preemptions() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
 struct Slow {
   double microseconds = 0;
   std::size_t at = 0;
   Statistics before, after;
 };
 
-void report(std::vector<double>& times) {
+void report(const char* which, std::vector<double>& times) {
+  if (times.empty()) return;
   std::sort(times.begin(), times.end());
   const auto at = [&](double part) {
     return times[std::min(times.size() - 1,
@@ -47,8 +57,8 @@ void report(std::vector<double>& times) {
   double sum = 0;
   for (const double time : times) sum += time;
   std::printf(
-      "%zu creates: mean %.1f  p50 %.1f  p99 %.1f  p99.9 %.1f  p99.99 %.1f  max %.1f us; max/p50 %.0f\n",
-      times.size(), sum / static_cast<double>(times.size()), at(0.5), at(0.99), at(0.999), at(0.9999),
+      "%zu creates%s: mean %.1f  p50 %.1f  p99 %.1f  p99.9 %.1f  p99.99 %.1f  max %.1f us; max/p50 %.0f\n",
+      times.size(), which, sum / static_cast<double>(times.size()), at(0.5), at(0.99), at(0.999), at(0.9999),
       times.back(), times.back() / at(0.5));
 }
 
@@ -57,14 +67,19 @@ void measure(std::size_t count, const std::function<void(std::size_t)>& create,
   for (std::size_t i = 0; i < count; ++i) create(i);
   std::vector<double> times;
   times.reserve(count);
+  std::vector<double> undisturbed;
   std::vector<Slow> slowest;
+  long lost = preemptions();
   Statistics before = statistics ? statistics() : Statistics{};
   for (std::size_t i = 0; i < count; ++i) {
     const auto start = Clock::now();
     create(count + i);
     const double took = std::chrono::duration<double, std::micro>(Clock::now() - start).count();
     times.push_back(took);
-    if (!statistics || (slowest.size() == 10 && took < slowest.back().microseconds)) continue;
+    const long lost_now = preemptions();
+    if (lost_now == lost) undisturbed.push_back(took);
+    const bool disturbed = std::exchange(lost, lost_now) != lost_now;
+    if (!statistics || disturbed || (slowest.size() == 10 && took < slowest.back().microseconds)) continue;
     const Statistics now = statistics();
     slowest.push_back({took, i, before, now});
     std::sort(slowest.begin(), slowest.end(),
@@ -72,7 +87,8 @@ void measure(std::size_t count, const std::function<void(std::size_t)>& create,
     if (slowest.size() > 10) slowest.pop_back();
     before = now;
   }
-  report(times);
+  report("", times);
+  report(" that kept their core", undisturbed);
   for (const Slow& slow : slowest) {
     std::printf(
         "  %9.1f us at %zu: since the one noted before it %llu checkpoints, %llu waits for room, %llu "

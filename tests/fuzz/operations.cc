@@ -40,6 +40,7 @@ enum class Step : std::uint8_t {
   kPowerCut,
   kSetBack,
   kEvict,
+  kCompact,
   kRename,
   kTruncate,
   kSetXattr,
@@ -56,7 +57,7 @@ constexpr Step kSteps[] = {Step::kPut,          Step::kPut,         Step::kPut, 
                            Step::kPut,          Step::kPut,         Step::kWrite,        Step::kWrite,
                            Step::kWrite,        Step::kErase,       Step::kErase,        Step::kGet,
                            Step::kCheckpoint,   Step::kCheckpoint,  Step::kReopen,       Step::kKill,
-                           Step::kPowerCut,     Step::kSetBack,     Step::kEvict,        Step::kEvict,
+                           Step::kPowerCut,     Step::kSetBack,     Step::kEvict,        Step::kCompact,
                            Step::kRename,       Step::kRename,      Step::kTruncate,     Step::kTruncate,
                            Step::kSetXattr,     Step::kSetXattr,    Step::kWriteInPlace, Step::kWriteInPlace,
                            Step::kTakeSnapshot, Step::kEndSnapshot, Step::kPunch,        Step::kCompare,
@@ -413,6 +414,12 @@ class Run {
         take_what_is_there(store_->statistics().opened_from == "live");
         return true;
       }
+      case Step::kCompact:
+        if (snapshot_) break;  // would be waited for
+        require_ok(store_->compact(), "compact fails");
+        require(evicted_.empty(), "compact evicts");
+        now_is_durable();
+        return true;
       case Step::kEvict:
         require_ok(store_->evict(byte() * 1000U), "evict fails");
         settle();
