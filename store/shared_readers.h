@@ -115,7 +115,8 @@ class SharedReader {
   // How long a reader waits for a writer that is alive but does not go on.
   static constexpr std::chrono::seconds kPatience{5};
 
-  // Maps the table of a file that is open for writing, and takes a slot. kBusy: all are taken.
+  // Maps the table of a file that is open for writing, and takes a slot. kBusy: all are taken. One at a time
+  // for an open file: locks do not keep their holder out.
   static Result<std::unique_ptr<SharedReader>> claim(FileOps& ops, int fd);
   ~SharedReader();  // gives the slot back
   SharedReader(const SharedReader&) = delete;

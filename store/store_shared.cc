@@ -82,6 +82,7 @@ Status StoreImpl::open_unwritten(bool can_announce) {
 Status StoreImpl::open_beside_writer() {
   LRUFS_TRY_ASSIGN(identity, ops->identify(fd));
   if (identity.size < kHeaderPages * kPageSize) return fail(Code::kStale);
+  shared_reader_.reset();  // its lock would not keep another one of this file from its slot
   LRUFS_TRY_ASSIGN(shared_reader_, SharedReader::claim(*ops, fd));
   Status opened = fail(Code::kStale);
   // The live metas take turns: a writer that is fast enough overwrites the one that is looked for.
@@ -129,6 +130,7 @@ Status StoreImpl::load_beside_writer(const Meta& meta) {
 }
 
 void StoreImpl::share_state(TxnId txn) {
+  shared_reader_.reset();
   auto claimed = SharedReader::claim(*ops, fd);
   if (!claimed) return;  // then the lock stays: nobody writes meanwhile
   shared_reader_ = *std::move(claimed);

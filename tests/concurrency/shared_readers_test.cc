@@ -62,7 +62,9 @@ std::string read_once(const std::string& path, std::uint64_t& version) {
   const store::Snapshot state = (*opened)->snapshot();
   for (int i = 0; i < 3; ++i) {
     std::uint64_t seen = 0;
-    if (std::string wrong = VersionedFiles::problem(state.view(), &seen); !wrong.empty()) return wrong;
+    if (std::string wrong = VersionedFiles::problem(state.view(), &seen); !wrong.empty())
+      return wrong + " (state " + std::to_string(raw(state.id())) + " from " +
+             (*opened)->statistics().opened_from + ", look " + std::to_string(i) + ")";
     if (i > 0 && seen != version) return "the version changes";
     version = seen;
     std::this_thread::yield();

@@ -3,6 +3,7 @@
 // files come and go.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -103,7 +104,10 @@ class VersionedFiles {
       std::uint64_t id = 0;
       if (problem.empty()) {
         std::memcpy(&id, text.data(), 8);
-        if (text.substr(8) != patterned(id, text.size() - 8)) problem = "torn";
+        const std::string whole = text.substr(0, 8) + patterned(id, text.size() - 8);
+        const auto differs = std::mismatch(text.begin(), text.end(), whole.begin()).first - text.begin();
+        if (text != whole)
+          problem = "torn at " + std::to_string(differs) + " of " + std::to_string(text.size()) + " bytes";
       }
       if (!problem.empty()) problem = "churn/" + std::string(entry.name) + ": " + problem;
       return problem.empty();

@@ -225,9 +225,10 @@ TEST_F(SharedStoreTest, AFileWithReadersIsNotCut) {
     ASSERT_LT(options_.bound, size);
     EXPECT_EQ(std::filesystem::file_size(path()), size);
     EXPECT_LE(store().statistics().file_bytes, options_.bound);
-    ok(store().erase("pages"));
     EXPECT_EQ(difference(before, tree(*reader)), "");
     close();
+    EXPECT_EQ(std::filesystem::file_size(path()), size);
+    EXPECT_EQ(difference(before, tree(*reader)), "");
   }
   open();
   EXPECT_LE(std::filesystem::file_size(path()), options_.bound);
@@ -427,6 +428,24 @@ TEST_F(SharedTableTest, AnotherWriterIsNoticed) {
   // It was in the middle, or had not begun yet.
   EXPECT_THAT(answer, ::testing::AnyOf("stale", "ok"));
   EXPECT_EQ(raw(value(reader->announce_latest())), 8U);
+}
+
+// Whoever had to look again has its slot, and the lock that says that it lives.
+TEST_F(SharedTableTest, WhoWaitsForAWriterToOpenKeepsASlot) {
+  ok(ops_->lock(writer_fd_, true));  // and nothing else yet
+  StorePtr reader;
+  std::thread waiting([&] { reader = share(); });
+  while (page_->claimed.load() == 0) std::this_thread::yield();
+  // It looks each millisecond.
+  const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+  while (std::chrono::steady_clock::now() < soon) std::this_thread::yield();
+  ops_->unlock(writer_fd_);
+  waiting.join();
+  ASSERT_NE(reader, nullptr);
+  writer_->clear_dead([](std::uint64_t) { ADD_FAILURE() << "it is alive"; });
+  EXPECT_EQ(writer_->count(), 1U);
+  ok(reader->close());
+  EXPECT_EQ(writer_->count(), 0U);
 }
 
 TEST_F(SharedTableTest, GarbageInTheTableIsCleared) {
