@@ -1,6 +1,7 @@
 // The program `lrufs`: finds the verb and runs it.
 #include <algorithm>
 #include <array>
+#include <clocale>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -36,7 +37,8 @@ int run(const std::vector<std::string>& arguments) {
   program.require_subcommand(1);
   program.get_formatter()->column_width(34);
   program.footer(kFooter);
-  const std::array verbs = {add_mount(program), add_umount(program), add_stat(program), add_check(program)};
+  const std::array verbs = {add_mount(program), add_umount(program), add_stat(program), add_check(program),
+                            add_copy(program),  add_dump(program),   add_load(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
 
   try {
@@ -55,6 +57,8 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace lrufs::cmd
 
 int main(int argc, char** argv) {
+  // Names are bytes; libarchive asks the locale which of them are UTF-8.
+  (void)std::setlocale(LC_CTYPE, "C.UTF-8");
   try {
     std::vector<std::string> arguments(argv, argv + argc);
     if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kGuardVerb)

@@ -49,7 +49,8 @@ std::optional<std::vector<std::string>> as_mount_command(const std::vector<std::
       positional.push_back(argument);
     }
   }
-  constexpr std::array<std::string_view, 4> kVerbs = {"mount", "umount", "stat", "check"};
+  constexpr std::array<std::string_view, 7> kVerbs = {"mount", "umount", "stat", "check",
+                                                      "copy",  "dump",   "load"};
   if (positional.size() != 2) return std::nullopt;
   if (!is_helper && (!has_options || std::ranges::find(kVerbs, positional[0]) != kVerbs.end()))
     return std::nullopt;

@@ -20,6 +20,9 @@ Verb add_mount(CLI::App& program);
 Verb add_umount(CLI::App& program);
 Verb add_stat(CLI::App& program);
 Verb add_check(CLI::App& program);
+Verb add_copy(CLI::App& program);
+Verb add_dump(CLI::App& program);
+Verb add_load(CLI::App& program);
 
 // Prints "lrufs: message" to stderr and returns the code.
 int report(const store::Error& error, int exit_code = kFailed);

@@ -9,11 +9,12 @@ set -euo pipefail
 build=(
   g++ cmake ninja-build pkg-config ccache git python3
   libfuse3-dev fuse3 libspdlog-dev libfmt-dev libcli11-dev libxxhash-dev libexpected-dev nlohmann-json3-dev
+  libarchive-dev
 )
 tests=(
   librapidcheck-dev libgtest-dev libgmock-dev
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
-  rsync sqlite3 attr acl fio
+  rsync sqlite3 attr acl fio libarchive-tools
 )
 bench=(liblmdb-dev librocksdb-dev persistent-cache-cpp-dev libboost-dev libleveldb-dev)
 libfuse=(meson ninja-build gcc pkg-config liburing-dev libnuma-dev)

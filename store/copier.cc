@@ -1,6 +1,7 @@
 #include "store/copier.h"
 
 #include <algorithm>
+#include <deque>
 #include <unordered_map>
 
 #include "store/bytes.h"
@@ -29,6 +30,7 @@ class Copier {
       } else {
         LRUFS_TRY(file(object));
       }
+      if (from_.on_progress) LRUFS_TRY(from_.on_progress(bytes_));
     }
     return std::move(report_);
   }
@@ -84,6 +86,8 @@ class Copier {
       return txn.put_inode(inode);
     }));
     copied_[raw(object.inode.ino)] = made;
+    // While it is empty it could be evicted, and what lies in it comes later.
+    kept_.emplace_back(to_, made);
     ++report_.directories;
     return {};
   }
@@ -146,7 +150,10 @@ class Copier {
         if (offset >= inode.size) break;
         buffer_.resize(pages * kPageSize);
         if (!from_.ops.read(from_.fd, raw(piece.page) * kPageSize, buffer_)) return false;
-        LRUFS_TRY(write(made, offset, Bytes(buffer_).first(std::min(buffer_.size(), inode.size - offset))));
+        const Bytes data = Bytes(buffer_).first(std::min(buffer_.size(), inode.size - offset));
+        LRUFS_TRY(write(made, offset, data));
+        bytes_ += data.size();
+        if (from_.on_progress) LRUFS_TRY(from_.on_progress(bytes_));
         piece = {piece.file_page + pages, piece.page + pages, piece.count - pages};
       }
       extent = extents.next();
@@ -185,7 +192,9 @@ class Copier {
   Store& to_;
   std::unordered_map<std::uint64_t, const SalvagedObject*> by_ino_;
   std::unordered_map<std::uint64_t, Ino> copied_;  // directories: old number → new one
+  std::deque<Store::Protection> kept_;
   std::vector<std::byte> buffer_;
+  std::uint64_t bytes_ = 0;
   CopyReport report_;
 };
 

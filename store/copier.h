@@ -1,6 +1,7 @@
 // Copies objects from one store into another one, through the ordinary interface of both: names, hard links,
 // modes, owners, times, xattrs, content with its holes. Inode numbers are given anew, in the order of the
-// list, so that the order of use stays what it is. Used by repair.h.
+// list, so that the order of use stays what it is. Where the new store is smaller, the least recently used
+// objects are evicted on the way. Used by repair.h and copy_store.h.
 #pragma once
 
 #include <functional>
@@ -19,6 +20,8 @@ struct CopySource {
   const ReadView& view;
   FileOps& ops;
   int fd;
+  // Told of the bytes of content so far, now and then; an error ends the copy.
+  std::function<Status(std::uint64_t bytes)> on_progress{};
 };
 
 struct CopyReport {
