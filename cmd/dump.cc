@@ -129,9 +129,11 @@ Verb add_dump(CLI::App& program) {
                 "Dump the last checkpoint, as after a power cut (not while\nSTORE is in use)");
   app->add_flag("--json", arguments->json, "With -o: print what was written, as JSON");
   app->footer(
-      "The archive is the state of one moment, in pax format: tar -x --xattrs and bsdtar -x unpack it,\n"
-      "with xattrs, hard links, holes and times. Its entries are in the order of use, the least recently\n"
-      "used first; lrufs load keeps that order. Sockets are left out.\n\n"
+      "The archive is the state of one moment, in pax format: xattrs, hard links, holes, exact times.\n"
+      "Its entries are in the order of use, the least recently used first, which lrufs load keeps (of a\n"
+      "store that is mounted, the last uses may be missing). Sockets are left out. To unpack it:\n"
+      "  bsdtar -xpf cache.tar\n"
+      "  tar --xattrs --xattrs-include='*' --delay-directory-restore -xpf cache.tar   (GNU tar)\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use.\n\n"
       "Examples:\n  lrufs dump /mnt/cache | zstd > cache.tar.zst\n"
       "  lrufs dump cache.lrufs | lrufs load --size 20G larger.lrufs");

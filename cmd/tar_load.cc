@@ -178,6 +178,21 @@ class Loader {
     return inode;
   }
 
+  // libarchive and GNU tar write what is special in a name as %XX, and libarchive leaves it so.
+  static std::string decoded(std::string_view name) {
+    const auto digit = [](char c) {
+      return std::string_view("0123456789ABCDEF").find(c & ~(c >= 'a' ? 32 : 0));
+    };
+    std::string text;
+    for (std::size_t i = 0; i < name.size(); ++i) {
+      const bool is_code =
+          name[i] == '%' && i + 2 < name.size() && digit(name[i + 1]) < 16 && digit(name[i + 2]) < 16;
+      text += is_code ? static_cast<char>(digit(name[i + 1]) * 16 + digit(name[i + 2])) : name[i];
+      if (is_code) i += 2;
+    }
+    return text;
+  }
+
   // What lrufs answers itself is no xattr to be kept.
   static Status set_xattrs(Transaction& txn, Inode& inode, archive_entry* entry) {
     archive_entry_xattr_reset(entry);
@@ -186,7 +201,7 @@ class Loader {
     std::size_t size = 0;
     while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
       if (std::string_view(name).starts_with("user.lrufs.")) continue;
-      LRUFS_TRY(txn.set_xattr(inode, name, {static_cast<const std::byte*>(value), size}));
+      LRUFS_TRY(txn.set_xattr(inode, decoded(name), {static_cast<const std::byte*>(value), size}));
     }
     return {};
   }

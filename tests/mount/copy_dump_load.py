@@ -15,6 +15,7 @@ import stat
 import subprocess
 import tarfile
 import time
+import urllib.parse
 import zlib
 import _lib
 from _lib import LRUFS, MIB, WORK, Mount, check, equal, run, step
@@ -88,7 +89,7 @@ def make_tree(top):
                      follow_symlinks=False)
 
 
-def describe(top, xattrs=True):
+def describe(top, decode=str):
     """path → everything about it that an archive keeps."""
     tree, inodes = {}, {}
     for where, dirs, names in os.walk(os.fsencode(top)):
@@ -105,8 +106,8 @@ def describe(top, xattrs=True):
                 facts.append(os.readlink(path))
             if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
                 facts.append(st.st_rdev)
-            if xattrs and not stat.S_ISLNK(st.st_mode):
-                facts.append({n: os.getxattr(path, n) for n in os.listxattr(path)
+            if not stat.S_ISLNK(st.st_mode):
+                facts.append({decode(n): os.getxattr(path, n) for n in os.listxattr(path)
                               if n.startswith("user.") and not n.startswith("user.lrufs.")})
             if not stat.S_ISDIR(st.st_mode):
                 inodes.setdefault((st.st_dev, st.st_ino), []).append(key)
@@ -135,7 +136,7 @@ def everything():
                 run(60, LRUFS, "dump", name, stdout=out, stderr=None)
             run(10, "cmp", archive, work("other.tar"))
         step("GNU tar and bsdtar unpack it")
-        for number, command in enumerate((["tar", "--xattrs", "--xattrs-include=*", "--same-owner", "-xpf"],
+        for number, command in enumerate((["tar", "--xattrs", "--xattrs-include=*", "--delay-directory-restore", "-xpf"],
                                           ["bsdtar", "-xpf"])):
             top = work(f"unpacked{number}")
             os.mkdir(top)
@@ -143,7 +144,11 @@ def everything():
             # GNU tar does not know the record that says that a name is no UTF-8, and takes the name as it is.
             out = [line for line in out.splitlines() if "'hdrcharset'" not in line]
             equal(f"{command[0]}'s messages", [], out)
-            compare(command[0], tree, describe(top))
+            # libarchive writes a blank in a name as %20; tar takes it as it is.
+            seen = describe(top, urllib.parse.unquote)
+            if number == 1:  # bsdtar leaves the time of the folder that it unpacks in
+                seen[b"."] = tree[b"."]
+            compare(command[0], tree, seen)
             check(os.stat(os.path.join(top, "sparse")).st_blocks * 512 < MIB, f"{command[0]}: holes are filled")
         step("load, and dump again: the same bytes")
         loaded = work("loaded.lrufs")

@@ -119,6 +119,7 @@ TEST(MountHelper, OrdinaryCallsAreNot) {
   EXPECT_FALSE(as_mount_command({"lrufs", "a.lrufs", "/mnt"}));  // "mount" was forgotten: a usage error
   EXPECT_FALSE(as_mount_command({"lrufs", "mount", "a.lrufs", "/mnt", "-o", "rw"}));
   EXPECT_FALSE(as_mount_command({"lrufs", "mount", "/mnt", "-o", "rw"}));
+  EXPECT_FALSE(as_mount_command({"lrufs", "dump", "-o", "a.tar", "a.lrufs"}));
   EXPECT_FALSE(as_mount_command({"lrufs", "--from-checkpoint", "a", "b", "-o", "rw"}));
   EXPECT_FALSE(as_mount_command({"mount.lrufs", "a", "b", "c"}));
 }
