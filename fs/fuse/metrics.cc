@@ -32,14 +32,13 @@ struct Facts {
         store(c.volume.store().statistics()),
         lookups(c.counters.lookups().counts(std::chrono::steady_clock::now())),
         notifications(c.notifier.counts()),
-        failed(!c.volume.store().failure().empty()) {
-    if (const WorkerPool* const pool = c.pool; pool != nullptr) threads = pool->counts();
-  }
+        threads(c.threads().value_or(WorkerPool::Counts{})),
+        failed(!c.volume.store().failure().empty()) {}
   Context& context;
   const store::Statistics store;
   const LookupLedger::Counts lookups;
   const Notifier::Counts notifications;
-  WorkerPool::Counts threads;
+  const WorkerPool::Counts threads;
   const bool failed;
 };
 

@@ -172,7 +172,7 @@ MetricsServer::Answer MetricsServer::answer(std::string_view path) {
     return {.status = MHD_HTTP_SERVICE_UNAVAILABLE, .body = failure + "\n"};
   }
   if (path == "/readyz") {
-    if (context_.pool.load() == nullptr)
+    if (!context_.threads())
       return {.status = MHD_HTTP_SERVICE_UNAVAILABLE, .body = "it is not mounted yet, or not any more\n"};
     if (probe_.answers(kProbeTimeout)) return {.body = "ok\n"};
     return {.status = MHD_HTTP_SERVICE_UNAVAILABLE, .body = "the mount does not answer\n"};

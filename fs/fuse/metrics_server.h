@@ -62,7 +62,7 @@ class MountProbe {
 
 class MetricsServer {
  public:
-  // kIo: it could not be started.
+  // Once the mount answers; kIo: it could not be started.
   static store::Result<std::unique_ptr<MetricsServer>> start(Context& context, ListeningSocket socket);
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;

@@ -84,13 +84,23 @@ Result<Ended> serve(const MountOptions& options, const store::Options& store_opt
   add_control(context);
   LRUFS_TRY_ASSIGN(const std::unique_ptr<Session> session, Session::mount(context));
   std::unique_ptr<MetricsServer> server;
-  if (socket) {
-    LRUFS_TRY_ASSIGN(server, MetricsServer::start(context, *std::move(socket)));
-  }
-  return session->serve([&] {
+  std::optional<store::Error> not_served;
+  auto ended = session->serve([&] {
+    if (socket) {
+      auto started = MetricsServer::start(context, *std::move(socket));
+      if (!started) {
+        not_served = std::move(started).error();
+        session->stop();
+        return;
+      }
+      server = *std::move(started);
+    }
     if (on_ready) on_ready();
     if (!options.read_only) volume.reclaim_leftovers();
   });
+  server.reset();
+  if (not_served) return fail(*std::move(not_served));
+  return ended;
 }
 
 }  // namespace

@@ -180,10 +180,10 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
   if (device_) set_read_ahead(*device_, context_.connection.max_readahead);
 
   WorkerPool pool(session_, context_.connection.max_write, context_.options.placement);
-  context_.pool = &pool;
+  context_.set_pool(&pool);
   const unsigned wished = context_.options.threads;
   if (const Status started = pool.start(wished != 0 ? wished : WorkerPool::default_threads()); !started) {
-    context_.pool = nullptr;
+    context_.set_pool(nullptr);
     return fail(started.error());
   }
   context_.notifier.start(session_, context_.volume.nodes());
@@ -200,7 +200,7 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
   }
   raise_event(end_fd_);
   watch_thread.join();
-  context_.pool = nullptr;
+  context_.set_pool(nullptr);
   context_.notifier.stop();
   if (!end) return fail(end.error());
   return ended(*end == WorkerPool::End::kDisconnected);

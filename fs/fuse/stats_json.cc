@@ -63,12 +63,12 @@ json notifications_json(const Notifier::Counts& counts) {
           {"queued", counts.queued}};
 }
 
-json threads_json(const WorkerPool* pool) {
-  if (pool == nullptr) return json::object();
-  const WorkerPool::Counts counts = pool->counts();
-  return {{"workers", counts.workers},        {"alone", counts.alone}, {"close", counts.close},
-          {"closed", counts.closed},          {"stuck", counts.stuck}, {"alone_requests", counts.requests},
-          {"handed_over", counts.handed_over}};
+json threads_json(const Context& context) {
+  const auto counts = context.threads();
+  if (!counts) return json::object();
+  return {{"workers", counts->workers},        {"alone", counts->alone}, {"close", counts->close},
+          {"closed", counts->closed},          {"stuck", counts->stuck}, {"alone_requests", counts->requests},
+          {"handed_over", counts->handed_over}};
 }
 
 }  // namespace
@@ -145,7 +145,7 @@ nlohmann::json mount_statistics(Context& context) {
       {"capabilities", capability_names(connection.enabled)},
       {"recency_ms", context.options.recency.count()},
       {"requests", requests_json(context.counters)},
-      {"threads", threads_json(context.pool)},
+      {"threads", threads_json(context)},
       {"failures", context.counters.failures()},
       {"errors", errors_json(context.counters)},
       {"latency", latency_json(context.counters)},

@@ -248,6 +248,35 @@ def test_a_mount_that_hangs(mount, port):
             run(10, "umount", "-l", mount.dir)
 
 
+def test_the_end(mount, port):
+    """While others scrape and look, the daemon is told to end."""
+    def scrape(path):
+        while True:
+            try:
+                get(port, path)
+            except ConnectionRefusedError:
+                return
+            except (OSError, http.client.HTTPException):
+                continue
+
+    def look():
+        while True:
+            try:
+                _lib.read_file(mount.path(".lrufs/metrics"))
+            except OSError:
+                return
+    children = [_lib.spawn_function(scrape, path) for path in ("/metrics", "/metrics", "/readyz", "/healthz")]
+    children.append(_lib.spawn_function(look))
+    for i in range(20):
+        get(port, "/readyz")
+        _lib.write_file(mount.path(f"end{i}"), b"x")
+    os.kill(mount.pid, signal.SIGTERM)
+    mount.wait_gone()
+    for child in children:
+        equal("exit status of one that looks", 0, child.wait(30))
+    check("signal 15; the store is closed" in _lib.tail_of_log(), f"the log's end: {_lib.tail_of_log()}")
+
+
 def read_raising(connection):
     try:
         return connection.recv(100)
@@ -296,7 +325,8 @@ def main():
         for test, arguments in ((test_all_are_shown, (mount, port)), (test_dashboard, (port,)),
                                 (test_hits_and_misses, (mount,)), (test_what_happens_is_counted, (mount, port)),
                                 (test_health, (mount, port)), (test_a_mount_that_hangs, (mount, port)),
-                                (test_addresses, (port,)), (test_ipv6, ())):
+                                (test_addresses, (port,)), (test_ipv6, ()),
+                                (test_the_end, (mount, port))):
             step(test.__name__)
             test(*arguments)
     check(not _lib.mount_points().count(mount.dir), "still mounted")
