@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/limits.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -267,9 +268,9 @@ class MountTree final : public Tree {
 
 Result<std::unique_ptr<Tree>> tree_of_mount(const std::string& mount_point) {
   Descriptor root(::open(mount_point.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  struct stat seen {};
-  // O_PATH asks nobody: whether somebody answers is seen here.
-  if (!root || ::fstatat(root.get(), "", &seen, AT_EMPTY_PATH) != 0) {
+  struct statfs seen {};
+  // Neither O_PATH nor stat(2) need ask anybody: whether somebody answers is seen here.
+  if (!root || ::fstatfs(root.get(), &seen) != 0) {
     const store::Error error = error_of(errno);
     if (error.os_errno == ENOTCONN || error.os_errno == ECONNABORTED) {
       return fail(Code::kStale,
