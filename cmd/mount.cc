@@ -84,10 +84,14 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
     return false;
   }
   const std::pair<const char*, std::string*> own[] = {
-      {"size", &arguments.size},       {"sync", &arguments.sync},
-      {"recency", &arguments.recency}, {"max_files", &arguments.max_files},
-      {"log", &arguments.log},         {"log_level", &arguments.log_level},
-      {"ttl", &arguments.ttl},         {"ttl_from", &arguments.ttl_from},
+      {"size", &arguments.size},
+      {"sync", &arguments.sync},
+      {"recency", &arguments.recency},
+      {"max_files", &arguments.max_files},
+      {"log", &arguments.log},
+      {"log_level", &arguments.log_level},
+      {"ttl", &arguments.ttl},
+      {"ttl_from", &arguments.ttl_from},
       {"log_format", &arguments.log_format},
       {"max_file_size", &arguments.max_file_size},
       {"high", &arguments.high},
@@ -107,12 +111,13 @@ Status take_options(Arguments& arguments, Plan& plan) {
       if (take_own_word(arguments, plan.rules, word)) continue;
       LRUFS_TRY_ASSIGN(const auto use, fs::fuse::apply_mount_word(plan.run.mount, word));
       if (use == fs::fuse::WordUse::kUnknown) {
-        return fail(Code::kInvalid,
-                    "-o " + word +
-                        " is not known. lrufs takes size=, sync=, recency=, max_files=, max_file_size=, high=, "
-                        "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, "
-                        "from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
-                        "fuse(8), such as allow_other or ro");
+        return fail(
+            Code::kInvalid,
+            "-o " + word +
+                " is not known. lrufs takes size=, sync=, recency=, max_files=, max_file_size=, high=, "
+                "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, "
+                "from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
+                "fuse(8), such as allow_other or ro");
       }
     }
   }

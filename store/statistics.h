@@ -42,15 +42,15 @@ struct Statistics {
   std::uint64_t content_bytes = 0;  // sum of the sizes of all files
   std::uint64_t pinned_objects =
       0;  // that carry a pin of their own, orphans included; not what lies below them
-  std::uint64_t pinned_directories = 0;  // of these
-  std::uint64_t pinned_bytes = 0;        // sum of the sizes of the files among them
-  std::uint64_t parked_objects = 0;      // that eviction met and passed over since a pin covers them
-  std::uint64_t txn = 0;                 // last published
-  std::uint64_t durable_txn = 0;         // last checkpointed
-  std::uint64_t pending_touches = 0;     // not yet written
-  std::uint64_t readers = 0;             // snapshots now
-  std::uint64_t shared_readers = 0;      // of these, those of other processes
-  std::uint64_t oldest_reader_lag = 0;   // in transactions
+  std::uint64_t pinned_directories = 0;     // of these
+  std::uint64_t pinned_bytes = 0;           // sum of the sizes of the files among them
+  std::uint64_t parked_objects = 0;         // that eviction met and passed over since a pin covers them
+  std::uint64_t txn = 0;                    // last published
+  std::uint64_t durable_txn = 0;            // last checkpointed
+  std::uint64_t pending_touches = 0;        // not yet written
+  std::uint64_t readers = 0;                // snapshots now
+  std::uint64_t shared_readers = 0;         // of these, those of other processes
+  std::uint64_t oldest_reader_lag = 0;      // in transactions
   std::uint64_t snapshot_microseconds = 0;  // how long a reader has kept the page that waits longest
   std::uint64_t max_files = 0;
   std::uint64_t evict_above_bytes = 0;  // in use: above it eviction begins in the background,

@@ -1,10 +1,11 @@
 // StoreImpl: the parts of a store and the steps that involve several of them. Internal to store/.
 //
 // Lock order: relocation_mutex_ → room_mutex_ → checkpoint_mutex_ → writer_ → { touch batch,
-// protected_mutex_, the caller's is_held, the times of use }; reaper_mutex_ is taken without any of these. The
-// mapping's content is protected so: tree pages are written by the transaction that bore them, before they are
-// published, and never after; metas by the holder of writer_ (live) or checkpoint_mutex_ (durable); log and map
-// pages under writer_; file content by whoever owns the pages (a writer that staged them, or the transaction).
+// protected_mutex_, the caller's is_held, the times of use }; reaper_mutex_ is taken without any of these.
+// The mapping's content is protected so: tree pages are written by the transaction that bore them, before
+// they are published, and never after; metas by the holder of writer_ (live) or checkpoint_mutex_ (durable);
+// log and map pages under writer_; file content by whoever owns the pages (a writer that staged them, or the
+// transaction).
 #pragma once
 
 #include <algorithm>

@@ -20,6 +20,7 @@
 #include "store/check.h"
 #include "store/meta.h"
 #include "store/store.h"
+#include "tests/support/forwarding_file_ops.h"
 #include "tests/support/power_cut_file_ops.h"
 #include "tests/support/random.h"
 #include "tests/support/store_fixture.h"
@@ -39,10 +40,10 @@ using store::Store;
 using ::testing::HasSubstr;
 
 // Fails where it is told to; counts what must be given back.
-class FailingFileOps final : public FileOps {
+class FailingFileOps final : public ForwardingFileOps {
  public:
   explicit FailingFileOps(std::shared_ptr<FileOps> under = store::posix_file_ops())
-      : under_(std::move(under)) {}
+      : ForwardingFileOps(std::move(under)) {}
 
   // How often the call fails from now on; -1: always.
   struct Times {
@@ -97,9 +98,6 @@ class FailingFileOps final : public FileOps {
     if (truncate_fails.fails()) return error("ftruncate", EIO);
     return under_->truncate(fd, size);
   }
-  Status punch(int fd, std::uint64_t offset, std::uint64_t length) override {
-    return under_->punch(fd, offset, length);
-  }
   Status write(int fd, std::uint64_t offset, store::Bytes data) override {
     if (write_fails.fails()) {
       // Some of it arrived.
@@ -124,21 +122,16 @@ class FailingFileOps final : public FileOps {
     }
     return under_->sync_range(fd, base, offset, length);
   }
-  void start_write_back(int fd, std::uint64_t offset, std::uint64_t length) override {
-    under_->start_write_back(fd, offset, length);
-  }
   Status sync_parent(const std::string& path) override {
     if (sync_parent_fails.fails()) return error("fsync", EIO);
     return under_->sync_parent(path);
   }
-  std::string boot_id() override { return under_->boot_id(); }
 
  private:
   static tl::unexpected<store::Error> error(const char* call, int number) {
     return store::fail(number == ENOSPC ? Code::kNoSpace : Code::kIo, std::string(call) + ": injected",
                        number);
   }
-  std::shared_ptr<FileOps> under_;
 };
 
 class IoErrorsTest : public StoreTest {
