@@ -33,9 +33,10 @@ Result<std::vector<LruPlace>> lru_order(Tree& tree) {
     return std::pair(place.attributes.sequence.value_or(0), place.attributes.ino);
   });
   // Several names of one object go together: one line for it, by its first name.
-  const auto [begin, end] =
-      std::ranges::unique(order, {}, [](const LruPlace& place) { return place.attributes.ino; });
-  order.erase(begin, end);
+  const auto same_object = [](const LruPlace& one, const LruPlace& other) {
+    return one.attributes.ino == other.attributes.ino;
+  };
+  order.erase(std::unique(order.begin(), order.end(), same_object), order.end());
 
   std::ranges::sort(makings);
   for (LruPlace& place : order) {
