@@ -62,7 +62,7 @@ Status through_mount(const std::string& path, const Work& work) {
     case ENOTEMPTY:
       return fail(Code::kNotEmpty, "it is a folder with entries: lrufs evict --prefix takes what is in it");
     case EBUSY:
-      return fail(Code::kBusy, "it is being written");
+      return fail(Code::kBusy, "it is being written, or a pin keeps it");
     case EROFS:
       return fail(Code::kReadOnly, "the mount " + shown(path) + " is read-only");
     default:

@@ -1,4 +1,4 @@
-// Eviction of what somebody names, wherever it stands in the order.
+// Eviction of what somebody names, wherever it stands in the order; what a pin covers stays.
 #include <dirent.h>
 
 #include <string>
@@ -26,6 +26,8 @@ Status StoreImpl::evict_these(const std::vector<Ino>& objects, Evictions& done) 
         if (!inode) return fail(std::move(inode).error());
         const bool has_entries = inode->is_directory() && inode->entries > 0;
         if ((inode->flags & Inode::kOrphan) != 0U || has_entries || is_protected(inode->ino)) continue;
+        LRUFS_TRY_ASSIGN(const bool covered, state_of(txn).is_covered(*inode));
+        if (covered) continue;
         return *inode;
       }
       return std::nullopt;

@@ -290,14 +290,29 @@ bool may_go(const Inode& inode) {
          !(inode.is_directory() && inode.entries > 0);
 }
 
+// As Transaction::State::is_covered(), for one who only looks, and by the first name only.
+Result<bool> is_covered(const ReadView& view, const Inode& inode, bool pinned_directories) {
+  constexpr int kMaxDepth = 4096;
+  if ((inode.flags & Inode::kPinned) != 0U) return true;
+  Ino dir = pinned_directories ? inode.parent : kNoIno;
+  for (int depth = 0; dir != kNoIno && depth < kMaxDepth; ++depth) {
+    LRUFS_TRY_ASSIGN(const Inode above, view.inode(dir));
+    if ((above.flags & Inode::kPinned) != 0U) return true;
+    dir = above.parent;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<std::vector<Store::Standing>> StoreImpl::next_to_go(std::size_t limit) {
   constexpr int kMaxSteps = 20'000;  // a snapshot is to be short
   std::uint64_t mark = 0;
+  bool pinned_directories = false;
   {
     const MutexLock lock(writer_);
     mark = current_.counters.scan_mark;
+    pinned_directories = current_.counters.pinned_directories != 0;
   }
   const Snapshot::State state(*this, Snapshot::Kind::kTransient);
   const ReadView& view = state.view;
@@ -323,8 +338,11 @@ Result<std::vector<Store::Standing>> StoreImpl::next_to_go(std::size_t limit) {
     if (listed.valid()) {
       const auto key = split_recency_key(listed.key());
       if (!key) return fail(Code::kCorrupt, "a key of the recency tree is damaged");
-      listed_at = raw(key->seq);
-      listed_ino = key->ino;
+      // Behind it are those that were met and are pinned.
+      if (raw(key->seq) < kParkedPlaces) {
+        listed_at = raw(key->seq);
+        listed_ino = key->ino;
+      }
     }
     const std::uint64_t made_at = untouched ? raw(untouched->ino) : kNever;
     const std::uint64_t used_at = later.empty() ? kNever : later.begin()->first;
@@ -345,6 +363,8 @@ Result<std::vector<Store::Standing>> StoreImpl::next_to_go(std::size_t limit) {
       mark = raw(next.ino) + 1;
     }
     if (!may_go(next) || is_protected(next.ino)) continue;
+    LRUFS_TRY_ASSIGN(const bool covered, is_covered(view, next, pinned_directories));
+    if (covered) continue;
     if (const auto use = touches.find(next.ino))
       later.emplace(raw(*use), next);
     else
@@ -372,7 +392,12 @@ Result<std::vector<Store::Standing>> StoreImpl::last_used(std::size_t limit) {
   Standings found(view, limit);
   auto use = uses.begin();
   Cursor listed(view.pages(), view.roots().recency);
-  LRUFS_TRY(listed.last());
+  LRUFS_TRY(listed.seek(Key::recency(TouchSeq{kParkedPlaces}, Ino{0})));
+  if (listed.valid()) {
+    LRUFS_TRY(listed.prev());
+  } else {
+    LRUFS_TRY(listed.last());
+  }
   Cursor made(view.pages(), view.roots().names);
   LRUFS_TRY(made.last());
   for (int step = 0; step < kMaxSteps && !found.full(); ++step) {

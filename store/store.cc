@@ -225,7 +225,7 @@ Result<Evictions> Store::evict_key(std::string_view key) {
   if (inode.is_directory() && inode.entries > 0) return fail(Code::kNotEmpty);
   Evictions done;
   LRUFS_TRY(impl_->evict_these({inode.ino}, done));
-  if (done.objects == 0) return fail(Code::kBusy, "it is being written");
+  if (done.objects == 0) return fail(Code::kBusy, "it is being written, or a pin keeps it");
   return done;
 }
 
