@@ -1,5 +1,4 @@
 // Checkpoints, and the threads that do in the background what nobody should wait for.
-#include <algorithm>
 #include <utility>
 
 #include "store/faults.h"
@@ -159,8 +158,6 @@ Status StoreImpl::run_checkpoint(bool clean) {
           .count());
   checkpoint_us_.fetch_add(took, std::memory_order_relaxed);
   last_checkpoint_us_.store(took, std::memory_order_relaxed);
-  const std::uint64_t before = long_checkpoint_us_.load(std::memory_order_relaxed);
-  long_checkpoint_us_.store(std::max(took, before - before / 8), std::memory_order_relaxed);
   return {};
 }
 
@@ -276,7 +273,6 @@ void StoreImpl::report_stalled_reader() {
 void StoreImpl::evict_in_background() {
   // Writers do their share themselves; this thread is not woken for each of them.
   constexpr std::chrono::milliseconds kPause{5};
-  constexpr std::size_t kBatch = 16;  // writers wait for the lock meanwhile
   auto next = std::chrono::steady_clock::now();
   for (;;) {
     {
@@ -305,7 +301,7 @@ void StoreImpl::evict_in_background() {
         if (stopping_) return;
       }
       if (missing > 0) {
-        const auto evicted = evict_some(missing, kBatch, EvictionReason::kCapacity, true);
+        const auto evicted = evict_some(missing, 64, EvictionReason::kCapacity, true);
         if (evicted && *evicted) continue;
       } else if (checkpoint_helps) {
         (void)checkpoint_for_room();

@@ -357,10 +357,21 @@ Status StoreImpl::shrink(std::uint64_t bound) {
   if (pages >= before)
     return fail(Code::kInvalid, "the bound is not smaller than the store's: a larger one is given at open");
   LRUFS_TRY(reclaim_orphans());
-  LRUFS_TRY(evict_to_fit(pages));
-  LRUFS_TRY(checkpoint(readers.latest(), true, false));
-  begin_relocation(pages);
-  const Status moved = move_and_cut(pages, bound);
+  // Writers may come in between; then more has to go.
+  constexpr std::uint64_t kAttempts = 8;
+  for (std::uint64_t attempt = 0;; ++attempt) {
+    LRUFS_TRY(evict_to_fit(pages - attempt * (pages / 32)));
+    begin_relocation(pages);
+    {
+      const MutexLock lock(writer_);
+      if (space_->used() + reserve_ + slack_ <= pages) break;
+    }
+    end_relocation(before);
+    if (attempt == kAttempts)
+      return fail(Code::kNoSpace, "what is written meanwhile does not fit the smaller bound");
+  }
+  Status moved = checkpoint(readers.latest(), true, false);
+  if (moved) moved = move_and_cut(pages, bound);
   end_relocation(moved ? pages : before);
   if (!moved) return moved;
   return checkpoint(readers.latest(), true, false);

@@ -492,7 +492,6 @@ class StoreImpl {
   std::atomic<std::uint64_t> share_due_{0};
   std::atomic<std::uint64_t> writable_{~0ULL};  // pages that content could take after the last commit
   std::atomic<bool> checkpoint_helps_{false};   // those are few, and others wait for a checkpoint
-  std::atomic<std::uint64_t> long_checkpoint_us_{20'000};            // as long as they took lately, at worst
   std::atomic<std::chrono::steady_clock::rep> checkpoint_began_{0};  // of the running one; 0: none is
   std::atomic<bool> damaged_{false};                 // seen now, or by whoever wrote the metas
   std::atomic<bool> damage_is_durable_{false};       // the durable meta says so

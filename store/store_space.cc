@@ -91,7 +91,7 @@ void StoreImpl::pace(std::uint64_t pages) const {
   const std::uint64_t left = writable_.load(std::memory_order_relaxed);
   if (left > slack() / 2) return;
   // What is left of the running checkpoint, or of one that is about to begin; it may take longer this time.
-  const std::chrono::microseconds last(long_checkpoint_us_.load(std::memory_order_relaxed));
+  const std::chrono::microseconds last(last_checkpoint_us_.load(std::memory_order_relaxed));
   const auto began = checkpoint_began_.load(std::memory_order_relaxed);
   auto remains = last;
   if (began != 0) {

@@ -506,6 +506,20 @@ void StoreModel::run(std::size_t steps, std::uint64_t max_file, Random& random, 
       snapshots.pop_front();
     } else if (evicts_ && dice == 98) {
       value(store().evict(random.skewed(100000)));
+    } else if (dice == 99 && snapshots.empty() && random.chance(20)) {
+      // The file is made shorter, and may grow again.
+      if (evicts_ && random.chance(50) && options_.bound > store::kMinBound + (1U << 20U)) {
+        const auto shrunk = store().shrink(random.between(store::kMinBound, options_.bound - (1U << 20U)));
+        if (!shrunk) {
+          ASSERT_EQ(code_of(shrunk), "no_space");
+        }
+        ASSERT_NO_FATAL_FAILURE(expect_equal()) << "after a shrink, step " << step;
+        reopen();
+        if (HasFatalFailure()) return;
+      } else {
+        ok(store().compact());
+        ASSERT_NO_FATAL_FAILURE(expect_equal()) << "after a compact, step " << step;
+      }
     }
     ASSERT_FALSE(HasFatalFailure()) << "step " << step;
     ASSERT_FALSE(HasNonfatalFailure()) << "step " << step;

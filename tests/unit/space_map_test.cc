@@ -51,7 +51,8 @@ void expect_equal(const SpaceMap& map, const Model& model) {
   for (std::uint64_t page = 0; page < model.used.size(); ++page) {
     ASSERT_EQ(map.is_used(PageNo{page}), model.used[page]) << page;
     ASSERT_EQ(map.rewritable(PageNo{page}), model.rewritable(page)) << page;
-    if (model.used[page] || model.durable[page] || model.busy[page]) high = page + 1;
+    const bool next = model.in_checkpoint && model.next[page];
+    if (model.used[page] || model.durable[page] || model.busy[page] || next) high = page + 1;
   }
   ASSERT_EQ(map.high_water(), high);
 }
@@ -320,6 +321,72 @@ TEST(SpaceMap, LoadedBitsCount) {
   EXPECT_FALSE(map.rewritable(PageNo{32}));
   EXPECT_TRUE(map.rewritable(PageNo{30}));
   EXPECT_EQ(map.high_water(), 202U);
+}
+
+// Making the file shorter: no page from the ceiling on is taken, free or pending.
+TEST(SpaceMapCeiling, PagesAboveItAreNotTaken) {
+  SpaceMap map(1000);
+  map.finish_load(1000);
+  const PageRun low = map.take_run(100, PageNo{100});
+  const PageRun high = map.take_run(100, PageNo{600});
+  map.publish(low);
+  map.publish(high);
+  map.set_ceiling(500);
+  EXPECT_EQ(map.free(), 500 - kHeaderPages - 100);
+  EXPECT_EQ(map.used_above(), 100U);
+  EXPECT_EQ(map.pending(), 0U);
+  EXPECT_EQ(map.take_run(10, PageNo{700}).count == 0 || raw(map.take_run(10, PageNo{700}).first) < 500, true);
+  while (map.free() > 0) ASSERT_LT(raw(map.take_page()), 500U);
+  EXPECT_EQ(map.take_page(), kNoPage);
+  map.retire_to_limbo(high);
+  EXPECT_EQ(map.used_above(), 0U);
+  EXPECT_EQ(map.busy_above(), 100U);
+  EXPECT_EQ(map.high_water(), 700U);
+  map.give_back(high);
+  EXPECT_EQ(map.busy_above(), 0U);
+  EXPECT_EQ(map.free(), 0U);
+  EXPECT_EQ(map.high_water(), 500U);
+  map.set_grown(500);
+  map.set_ceiling(SpaceMap::kNoCeiling);
+  EXPECT_EQ(map.free(), 0U);
+  EXPECT_EQ(map.pending(), 0U);
+  map.set_grown(600);
+  EXPECT_EQ(map.free(), 100U);
+}
+
+TEST(SpaceMapHoles, AreNotTakenBeforeTheyAreFilled) {
+  SpaceMap map(1000);
+  map.finish_load(1000);
+  const PageRun used = map.take_run(50, PageNo{300});
+  map.publish(used);
+  map.copy_used_to_durable();
+  const std::uint64_t free = map.free();
+  EXPECT_EQ(map.take_for_hole(0, 800, 900).count, 0U);
+  const PageRun first = map.take_for_hole(0, 100, 200);
+  EXPECT_EQ(raw(first.first), kHeaderPages);
+  EXPECT_EQ(first.count, 200U);
+  map.make_hole(first);
+  EXPECT_EQ(map.holes(), 200U);
+  EXPECT_EQ(map.free(), free - 200);
+  EXPECT_EQ(map.pending(), 0U);
+  // Freed, but still needed by the durable state: no hole.
+  map.retire_to_limbo(used);
+  map.give_back(used);
+  const PageRun next = map.take_for_hole(290, 50, 900);
+  EXPECT_EQ(raw(next.first), 350U);
+  map.give_back(next);
+  while (map.free() > 0) {
+    const std::uint64_t page = raw(map.take_page());
+    ASSERT_TRUE(page < kHeaderPages || page >= kHeaderPages + 200) << page;
+  }
+  map.found_hole({PageNo{300}, 50});  // not free: nothing changes
+  EXPECT_EQ(map.holes(), 200U);
+  EXPECT_EQ(map.first_hole(30).count, 30U);
+  map.fill_hole(map.first_hole(30));
+  EXPECT_EQ(map.free(), 30U);
+  EXPECT_EQ(map.holes(), 170U);
+  map.set_grown(100);  // cuts the rest
+  EXPECT_EQ(map.holes(), 100 - kHeaderPages - 30);
 }
 
 }  // namespace
