@@ -150,12 +150,6 @@ Status list_by_name(const Arguments& arguments, const Target& target, const Key&
 Status list_by_use(const Arguments& arguments, const Target& target, const Key& key) {
   LRUFS_TRY_ASSIGN(const std::string store, store_of(target));
   auto volume = open_for_reading(store);
-  if (!volume && volume.error().code == Code::kBusy) {
-    return fail(Code::kBusy,
-                "the order of use is known to the store alone, and that is mounted: unmount it first "
-                "(lrufs umount " +
-                    shown(store) + "), or list by name");
-  }
   if (!volume) return fail(about_store(store, volume.error()));
   const auto tree = tree_of_volume(*std::move(volume));
   LRUFS_TRY_ASSIGN(const std::vector<LruPlace> order, lru_order(*tree));

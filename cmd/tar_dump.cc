@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cmd/os.h"
+#include "fs/keep_xattrs.h"
 #include "store/salvage.h"
 
 namespace lrufs::cmd {
@@ -195,6 +196,12 @@ class Dumper {
     LRUFS_TRY_ASSIGN(const auto names, view_.xattr_names(inode.ino));
     for (const std::string& name : names) {
       LRUFS_TRY_ASSIGN(const std::string value, view_.xattr(inode.ino, name));
+      archive_entry_xattr_add_entry(e, name.c_str(), value.data(), value.size());
+    }
+    std::vector<std::string> kept;  // pins and times to live
+    fs::add_keep_xattr_names(inode, kept);
+    for (const std::string& name : kept) {
+      LRUFS_TRY_ASSIGN(const std::string value, fs::keep_xattr(inode, name, 0));
       archive_entry_xattr_add_entry(e, name.c_str(), value.data(), value.size());
     }
     return {};

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cmd/os.h"
+#include "fs/keep_xattrs.h"
 #include "store/bytes.h"
 
 namespace lrufs::cmd {
@@ -193,15 +194,24 @@ class Loader {
     return text;
   }
 
-  // What lrufs answers itself is no xattr to be kept.
+  // Pins and times to live are xattrs of the archive, but not of the store; other names of ours are nothing
+  // to keep.
   static Status set_xattrs(Transaction& txn, Inode& inode, archive_entry* entry) {
     archive_entry_xattr_reset(entry);
     const char* name = nullptr;
     const void* value = nullptr;
     std::size_t size = 0;
     while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-      if (std::string_view(name).starts_with("user.lrufs.")) continue;
-      LRUFS_TRY(txn.set_xattr(inode, decoded(name), {static_cast<const std::byte*>(value), size}));
+      const store::Bytes bytes{static_cast<const std::byte*>(value), size};
+      if (!std::string_view(name).starts_with(fs::kReservedXattrs)) {
+        LRUFS_TRY(txn.set_xattr(inode, decoded(name), bytes));
+      } else if (name == fs::kPinXattr) {
+        LRUFS_TRY_ASSIGN(const bool pinned, fs::parse_pin(bytes));
+        LRUFS_TRY(txn.set_pinned(inode, pinned));
+      } else if (name == fs::kTtlXattr) {
+        LRUFS_TRY_ASSIGN(const std::uint64_t ttl, fs::parse_ttl(bytes));
+        LRUFS_TRY(txn.set_ttl(inode, ttl));
+      }
     }
     return {};
   }

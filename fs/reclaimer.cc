@@ -36,7 +36,7 @@ void Reclaimer::push(Ino ino) {
       failed_ = false;
       leftovers_ = true;
     }
-    wake = asleep_ || leftovers_ || queue_.size() == kEnough;
+    wake = asleep_ || leftovers_ || queue_.size() == kEnough || store_.is_short_of_room();
     asleep_ = false;
   }
   if (wake) wake_.notify_one();
@@ -97,7 +97,7 @@ void Reclaimer::run() {
 
 void Reclaimer::gather() {
   const auto until = std::chrono::steady_clock::now() + kGather;
-  while (queue_.size() < kEnough && !leftovers_ && !hurry_ && !stop_) {
+  while (queue_.size() < kEnough && !leftovers_ && !hurry_ && !stop_ && !store_.is_short_of_room()) {
     if (!wake_.wait_until(mutex_, until)) return;
   }
 }

@@ -201,6 +201,8 @@ Status Store::reclaim(const std::vector<Ino>& inodes) { return impl_->reclaim(in
 
 Status Store::reclaim_orphans() { return impl_->reclaim_orphans(); }
 
+bool Store::is_short_of_room() const { return impl_->eviction_due_.load(std::memory_order_relaxed) != 0; }
+
 Result<std::uint64_t> Store::evict(std::uint64_t bytes) {
   std::uint64_t freed = 0;
   while (freed < bytes) {

@@ -174,6 +174,9 @@ class Store {
   void writer_barrier() const;
   // Destroys the orphans among `inodes` that are not held (any more).
   Status reclaim(const std::vector<Ino>& inodes);
+  // Is eviction due? Then what orphans occupy is wanted back at once, or files go for want of it. Any time,
+  // cheap.
+  [[nodiscard]] bool is_short_of_room() const;
   // Destroys all orphans that are not held: leftovers of a crash.
   Status reclaim_orphans();
   // Evicts in LRU order until at least `bytes` were freed; returns the bytes freed.

@@ -21,6 +21,7 @@ namespace lrufs::fs::fuse {
 namespace {
 
 constexpr int kParentDied = SIGUSR1;
+constexpr int kControl = 3;  // the guard's descriptor
 
 // As the kernel's Documentation/filesystems/fuse.rst has it: a directory a connection, named by the minor
 // number of the device. Belongs to the user who mounted. -1: it is not there. A descriptor stays that of this
@@ -45,11 +46,25 @@ void abort_by_unmount(const std::string& mount_point) {
 
 Guard::Guard(const std::string& program, dev_t device, const std::string& mount_point) {
   if (program.empty()) return;
-  std::array<std::string, 5> words = {"lrufs", std::string(kGuardVerb), mount_point, std::to_string(device),
-                                      std::to_string(::getpid())};
+  // Opened here, and not by the guard, before which we may have died and another connection may have the
+  // number.
+  const int opened = open_control(device);
+  const int control = opened < 0 ? -1 : ::fcntl(opened, F_DUPFD_CLOEXEC, kControl + 1);
+  if (opened >= 0) ::close(opened);
+  std::array<std::string, 6> words = {"lrufs",
+                                      std::string(kGuardVerb),
+                                      mount_point,
+                                      std::to_string(device),
+                                      std::to_string(::getpid()),
+                                      control < 0 ? "0" : "1"};
   std::array<char*, words.size() + 1> argv{};
   for (std::size_t i = 0; i < words.size(); ++i) argv.at(i) = words.at(i).data();
-  const int error = ::posix_spawn(&pid_, program.c_str(), nullptr, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  if (control >= 0) ::posix_spawn_file_actions_adddup2(&actions, control, kControl);
+  const int error = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (control >= 0) ::close(control);
   if (error == 0) return;
   pid_ = -1;
   tell(Level::warn, "no_guard",
@@ -73,19 +88,19 @@ void abort_connection(dev_t device, const std::string& mount_point) {
 
 int run_guard(const std::vector<std::string>& arguments) {
   constexpr int kWrongUse = 2;
-  if (arguments.size() != 3) return kWrongUse;
+  if (arguments.size() != 4) return kWrongUse;
   const std::string& mount_point = arguments[0];
   const auto device = static_cast<dev_t>(std::strtoull(arguments[1].c_str(), nullptr, 10));
   const auto parent = static_cast<pid_t>(std::strtol(arguments[2].c_str(), nullptr, 10));
+  const bool has_control = arguments[3] == "1";
 
   // Signals to the whole group (^C, a service that stops) are for the daemon, which ends us.
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
-  ::close_range(0, ~0U, 0);
+  ::close_range(0, kControl - 1, 0);
+  ::close_range(has_control ? kControl + 1 : kControl, ~0U, 0);
   if (::chdir("/") != 0) return kWrongUse;
-  // Before we look whether the parent lives: then it is the parent's.
-  const int control = open_control(device);
   ::prctl(PR_SET_PDEATHSIG, kParentDied);
   sigset_t death;
   ::sigemptyset(&death);
@@ -98,8 +113,8 @@ int run_guard(const std::vector<std::string>& arguments) {
     }
   }
   // Not what somebody has mounted there since, perhaps with the same number.
-  if (is_ours && control >= 0)
-    (void)abort_by_control(control);
+  if (has_control)
+    (void)abort_by_control(kControl);
   else if (device_at(mount_point) == device)
     abort_connection(device, mount_point);
   return 0;

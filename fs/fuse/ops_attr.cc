@@ -30,7 +30,7 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
 // FATTR_KILL_SUIDGID of the protocol, where libfuse passes it on.
 constexpr int kKillSuidGid = 1 << 11;
 
-AttrChange to_change(const struct stat& attr, int valid) {
+AttrChange to_change(const struct stat& attr, int valid, bool handles_killpriv) {
   AttrChange change;
   if ((valid & FUSE_SET_ATTR_MODE) != 0) change.mode = attr.st_mode & 07777U;
   if ((valid & FUSE_SET_ATTR_UID) != 0) change.uid = attr.st_uid;
@@ -43,7 +43,11 @@ AttrChange to_change(const struct stat& attr, int valid) {
     change.mtime = (valid & FUSE_SET_ATTR_MTIME_NOW) != 0 ? store::now() : to_timestamp(attr.st_mtim);
   }
   if ((valid & FUSE_SET_ATTR_CTIME) != 0) change.ctime = to_timestamp(attr.st_ctim);
-  change.kill_suid_gid = (valid & kKillSuidGid) != 0 || request_asks_to_kill();
+  // chown(2) of neither owner nor group asks for nothing, and takes the bits away.
+  constexpr int kAsked = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_SIZE |
+                         FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME;
+  const bool is_bare_chown = handles_killpriv && (valid & kAsked) == 0;
+  change.kill_suid_gid = is_bare_chown || (valid & kKillSuidGid) != 0 || request_asks_to_kill();
   return change;
 }
 
@@ -53,7 +57,9 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int valid, fu
       control_setattr(request, ino, *attr, valid);
       return;
     }
-    const auto inode = request.volume().setattr(Ino{ino}, to_change(*attr, valid), request.caller());
+    const auto inode = request.volume().setattr(
+        Ino{ino}, to_change(*attr, valid, (request.context().connection.enabled & kHandleKillprivV2) != 0),
+        request.caller());
     if (inode) {
       request.attributes(*inode);
     } else {

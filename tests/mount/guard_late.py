@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # ctest: timeout=120
-"""The guard of a daemon that was killed comes late (it is stopped meanwhile): the mount that has taken the place of the dead one,
-with the same number of connection and at the same folder, goes on."""
+"""The guard of a daemon that was killed comes late (it is stopped meanwhile, or only begins then): the mount that has taken the
+place of the dead one, with the same number of connection and at the same folder, goes on."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
 import os
 import signal
@@ -32,6 +32,22 @@ def sleeps(pid):
         return state == "S" and "sigtimedwait" in file.read()
 
 
+def begins_late(mount):
+    """A guard that begins when its daemon is dead, with the descriptor that the daemon gave it. True: it was put to the test."""
+    device, dead = os.stat(mount.dir).st_dev, mount.pid
+    try:
+        control = os.open(f"/sys/fs/fuse/connections/{os.minor(device)}/abort", os.O_WRONLY)
+    except FileNotFoundError:
+        return False
+    os.dup2(control, 3)
+    mount.kill()
+    mount.mount()
+    late = _lib.spawn(_lib.LRUFS, "guard", mount.dir, str(device), str(dead), "1", pass_fds=(3,))
+    equal("exit status of the late guard", 0, late.wait(20))
+    equal("content on the mount after a guard that begins late", b"content", _lib.read_file(mount.path("file")))
+    return os.stat(mount.dir).st_dev == device
+
+
 def test():
     if _lib.PLAIN:
         _lib.skip("there is no daemon on a plain directory")
@@ -53,7 +69,7 @@ def test():
             equal("content on the mount after the late guard", b"content", _lib.read_file(mount.path("file")))
             _lib.write_file(mount.path("another"), b"another")
             step(f"{'the same number' if same else 'another number'} of connection")
-            if same:
+            if same and begins_late(mount):
                 return
     _lib.skip("each mount got a number of its own")
 
