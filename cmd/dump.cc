@@ -131,7 +131,8 @@ Verb add_dump(CLI::App& program) {
   app->footer(
       "The archive is the state of one moment, in pax format: xattrs, hard links, holes, exact times.\n"
       "Its entries are in the order of use, the least recently used first, which lrufs load keeps (of a\n"
-      "store that is mounted, the last uses may be missing). Sockets are left out. To unpack it:\n"
+      "store that is mounted, the last uses may be missing). Pins and times to live are in it as xattrs;\n"
+      "loaded, these begin anew. Sockets are left out. To unpack it:\n"
       "  bsdtar -xpf cache.tar\n"
       "  tar --xattrs --xattrs-include='*' --delay-directory-restore -xpf cache.tar   (GNU tar)\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong use.\n\n"

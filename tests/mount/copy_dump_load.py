@@ -80,6 +80,10 @@ def make_tree(top):
     os.setxattr(os.path.join(top, "small"), "user.text", b"a value")
     os.setxattr(os.path.join(top, "large"), "user.bytes", bytes(range(256)) * 8)
     os.setxattr(os.path.join(top, "folder"), "user.of a folder", b"x\0y\n=z")
+    os.setxattr(os.path.join(top, "small"), "user.lrufs.pin", b"1")
+    os.setxattr(os.path.join(top, "large"), "user.lrufs.ttl", b"36000")
+    os.setxattr(os.path.join(top, "empty"), "user.lrufs.pin", b"1")
+    os.setxattr(os.path.join(top, "empty"), "user.lrufs.ttl", b"7200.5")
     os.chown(os.path.join(top, "inline"), 12345, 3_000_000)
     os.chmod(os.path.join(top, "inline"), 0o4711)
     os.chmod(os.path.join(top, "empty"), 0o1770)
@@ -108,7 +112,7 @@ def describe(top, decode=str):
                 facts.append(st.st_rdev)
             if not stat.S_ISLNK(st.st_mode):
                 facts.append({decode(n): os.getxattr(path, n) for n in os.listxattr(path)
-                              if n.startswith("user.") and not n.startswith("user.lrufs.")})
+                              if n.startswith("user.") and n != "user.lrufs.stats"})
             if not stat.S_ISDIR(st.st_mode):
                 inodes.setdefault((st.st_dev, st.st_ino), []).append(key)
             tree[key] = facts

@@ -74,6 +74,7 @@ class Worker:
             # A page that another one cuts off meanwhile would be SIGBUS: keep to the first byte, which they leave.
             with mmap.mmap(fd, 1) as view:
                 view[0:1] = pattern(os.fstat(fd).st_ino, 0, 1)
+                view.flush()  # or the kernel writes it later, which moves mtime
         self.with_file(use)
 
     def truncate(self):
