@@ -45,6 +45,7 @@ Result<DumpReport> dump(const std::string& path, bool from_checkpoint, int fd, T
   LRUFS_TRY_ASSIGN(const auto store, store::Store::open(path, options));
   DumpOptions how;
   how.stop = StopSignals::came;
+  how.is_gone = [&](const store::Inode& inode) { return store->is_expired(inode); };
   how.on_progress = [&](std::uint64_t bytes) { line.show(bytes, store->statistics().content_bytes); };
   how.on_note = [&](const std::string& text) {
     line.clear();

@@ -76,6 +76,7 @@ class Dumper {
                                       ": keep what is whole with lrufs check --repair");
     for (const SalvagedObject& object : all.objects) by_ino_[raw(object.inode.ino)] = &object;
     for (const SalvagedObject& object : all.objects) {
+      if (options_.is_gone && options_.is_gone(object.inode)) continue;
       if (object.inode.is_directory()) {
         LRUFS_TRY(directory(object));
       } else {

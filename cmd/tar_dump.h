@@ -18,9 +18,10 @@
 namespace lrufs::cmd {
 
 struct DumpOptions {
-  std::function<bool()> stop;                       // asked now and then
-  std::function<void(std::uint64_t)> on_progress;   // bytes of content so far
-  std::function<void(const std::string&)> on_note;  // something that is left out
+  std::function<bool()> stop;                        // asked now and then
+  std::function<bool(const store::Inode&)> is_gone;  // although it is there still: expired
+  std::function<void(std::uint64_t)> on_progress;    // bytes of content so far
+  std::function<void(const std::string&)> on_note;   // something that is left out
 };
 
 struct DumpReport {

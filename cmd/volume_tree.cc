@@ -73,6 +73,7 @@ class VolumeTree final : public Tree {
     Status seen;
     LRUFS_TRY(snapshot.view().list(dir.ino, store::Cookie{0}, [&](const store::DirEntry& entry) {
       const auto inode = snapshot.view().inode(entry.ino);
+      if (inode && volume_->store().is_expired(*inode)) return true;
       if (inode) {
         listing.emplace_back(std::string(entry.name), attributes_of(*inode));
       } else if (seen) {

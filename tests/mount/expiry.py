@@ -10,6 +10,7 @@ import sys; sys.dont_write_bytecode = True  # noqa: E702
 import errno
 import json
 import os
+import tarfile
 import time
 import _lib
 from _lib import Mount, check, equal, raises, step, wait_for, write_file
@@ -275,6 +276,26 @@ def from_use(mount):
     os.close(fd)
 
 
+def by_command():
+    step("what has expired and was not reaped, by command")
+    with Mount("command", size="16M") as mount:
+        _lib.write_file(mount.path("stays"), b"content")
+        _lib.write_file(mount.path("goes"), b"content")
+        mount.umount()
+        source = os.path.join(_lib.WORK, "source")
+        _lib.write_file(source, b"content")
+        lrufs = lambda *words, ok=(0,): _lib.run(20, _lib.LRUFS, *words, ok=ok)  # noqa: E731
+        lrufs("put", "--ttl", "500ms", mount.store, "goes", source)
+        wait_for("it is gone", 20, lambda: "goes" not in lrufs("ls", mount.store).split())
+        equal("ls", ["stays"], lrufs("ls", mount.store).split())
+        equal("ls --lru", ["stays"], [line.split()[-1] for line in lrufs("ls", "--lru", mount.store).splitlines()])
+        lrufs("get", mount.store, "goes", ok=(1,))
+        archive = os.path.join(_lib.WORK, "archive")
+        lrufs("dump", "-o", archive, mount.store)
+        with tarfile.open(archive) as tar:
+            equal("names in the archive", ["stays"], [name for name in tar.getnames() if name not in (".", "")])
+
+
 def test():
     _lib.need("cp")
     with Mount(size="64M") as mount:
@@ -288,6 +309,7 @@ def test():
         by_the_kernels_clock_alone(mount)
         of_the_mount(mount)
         from_use(mount)
+    by_command()
 
 
 if _lib.PLAIN:
