@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "cmd/interrupt.h"
 #include "cmd/os.h"
-#include "cmd/stop_signals.h"
+#include "cmd/progress.h"
 #include "cmd/store_argument.h"
-#include "cmd/transfer_line.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
 
@@ -37,14 +37,15 @@ int run(const Arguments& arguments) {
   const auto from = find_store(arguments.from);
   if (!from) return report(from.error());
   const std::string to = absolute_path(arguments.to);
-  const StopSignals signals;
-  TransferLine line("copying");
+  const InterruptScope scope;
+  Progress progress("copy", Progress::Unit::kBytes, 0);
   options.on_progress = [&](std::uint64_t done, std::uint64_t all) {
-    line.show(done, all);
-    return !StopSignals::came();
+    progress.set_total(all);
+    progress.set(done);
+    return !interrupted();
   };
   const auto copied = store::copy_store(from->store, to, options);
-  line.clear();
+  progress.clear();
   if (!copied) return report(about_store(from->store, copied.error()));
   if (arguments.json) {
     const json answer = {{"store", from->store},

@@ -9,11 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "cmd/interrupt.h"
 #include "cmd/os.h"
-#include "cmd/stop_signals.h"
+#include "cmd/progress.h"
 #include "cmd/store_argument.h"
 #include "cmd/tar_dump.h"
-#include "cmd/transfer_line.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
 #include "store/store.h"
@@ -35,7 +35,7 @@ struct Arguments {
   bool json = false;
 };
 
-Result<DumpReport> dump(const std::string& path, bool from_checkpoint, int fd, TransferLine& line) {
+Result<DumpReport> dump(const std::string& path, bool from_checkpoint, int fd, Progress& progress) {
   store::Options options;
   options.read_only = true;
   options.shared = true;
@@ -44,11 +44,12 @@ Result<DumpReport> dump(const std::string& path, bool from_checkpoint, int fd, T
   options.from_checkpoint = from_checkpoint;
   LRUFS_TRY_ASSIGN(const auto store, store::Store::open(path, options));
   DumpOptions how;
-  how.stop = StopSignals::came;
+  how.stop = interrupted;
   how.is_gone = [&](const store::Inode& inode) { return store->is_expired(inode); };
-  how.on_progress = [&](std::uint64_t bytes) { line.show(bytes, store->statistics().content_bytes); };
+  progress.set_total(store->statistics().content_bytes);
+  how.on_progress = [&](std::uint64_t bytes) { progress.set(bytes); };
   how.on_note = [&](const std::string& text) {
-    line.clear();
+    progress.clear();
     std::fprintf(stderr, "lrufs: %s\n", text.c_str());
   };
   const store::Snapshot state = store->snapshot();
@@ -66,20 +67,20 @@ Status sync_and_close(int fd, const std::string& path) {
   return fail(Code::kIo, "cannot write " + shown(path) + ": " + errno_text(error), error);
 }
 
-Result<DumpReport> dump_to_file(const std::string& path, const Arguments& arguments, TransferLine& line) {
+Result<DumpReport> dump_to_file(const std::string& path, const Arguments& arguments, Progress& progress) {
   const std::string output = absolute_path(arguments.output);
   struct stat there {};
   if (::stat(output.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {  // a pipe, a device
     const int fd = ::open(output.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd < 0) return fail(Code::kIo, "cannot open " + shown(output) + ": " + errno_text(errno), errno);
-    auto report = dump(path, arguments.from_checkpoint, fd, line);
+    auto report = dump(path, arguments.from_checkpoint, fd, progress);
     ::close(fd);
     return report;
   }
   LRUFS_TRY_ASSIGN(store::UnfinishedFile file, store::UnfinishedFile::beside(output, "dump"));
   const int fd = ::open(file.path().c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0) return fail(Code::kIo, "cannot open " + shown(output) + ": " + errno_text(errno), errno);
-  auto report = dump(path, arguments.from_checkpoint, fd, line);
+  auto report = dump(path, arguments.from_checkpoint, fd, progress);
   const Status closed = sync_and_close(fd, output);
   LRUFS_TRY(report);
   LRUFS_TRY(closed);
@@ -95,11 +96,11 @@ int run(const Arguments& arguments) {
     return report({Code::kInvalid, "--json prints to where the archive goes: use it with -o FILE"}, kUsage);
   const auto from = find_store(arguments.store);
   if (!from) return report(from.error());
-  const StopSignals signals;
-  TransferLine line("dumping");
-  const auto dumped = to_stdout ? dump(from->store, arguments.from_checkpoint, STDOUT_FILENO, line)
-                                : dump_to_file(from->store, arguments, line);
-  line.clear();
+  const InterruptScope scope;
+  Progress progress("dump", Progress::Unit::kBytes, 0);
+  const auto dumped = to_stdout ? dump(from->store, arguments.from_checkpoint, STDOUT_FILENO, progress)
+                                : dump_to_file(from->store, arguments, progress);
+  progress.clear();
   if (!dumped) return report(about_store(from->store, dumped.error()));
   if (arguments.json) {
     const json answer = {{"store", from->store},

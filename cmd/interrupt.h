@@ -20,6 +20,7 @@ class InterruptScope {
 
 // An error if a signal came.
 store::Status not_interrupted();
+inline bool interrupted() { return !not_interrupted(); }
 // Waits until `fd` can be read, or written (`events` of poll(2)): an error if a signal comes meanwhile.
 // Outside of a scope it is as poll(2).
 store::Status wait_for_descriptor(int fd, short events);

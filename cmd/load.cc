@@ -11,12 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "cmd/interrupt.h"
 #include "cmd/live_mount.h"
 #include "cmd/os.h"
-#include "cmd/stop_signals.h"
+#include "cmd/progress.h"
 #include "cmd/store_argument.h"
 #include "cmd/tar_load.h"
-#include "cmd/transfer_line.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
 #include "store/store.h"
@@ -49,7 +49,7 @@ tl::unexpected<store::Error> is_mounted(const std::string& mount_point) {
                                " (or unmount it first)");
 }
 
-Result<Loaded> load_into(const std::string& path, const store::Options& options, int fd, TransferLine& line) {
+Result<Loaded> load_into(const std::string& path, const store::Options& options, int fd, Progress& progress) {
   auto opened = store::Store::open(path, options);
   if (!opened && opened.error().code == Code::kBusy) {
     if (const auto where = mount_of_store(path)) return is_mounted(*where);
@@ -60,10 +60,10 @@ Result<Loaded> load_into(const std::string& path, const store::Options& options,
     return fail(Code::kReadOnly, shown(path) + " is damaged: repair it first, with lrufs check --repair");
   Loaded loaded;
   LoadOptions how;
-  how.stop = StopSignals::came;
-  how.on_progress = [&](std::uint64_t bytes) { line.show(bytes); };
+  how.stop = interrupted;
+  how.on_progress = [&](std::uint64_t bytes) { progress.set(bytes); };
   how.on_note = [&](const std::string& text) {
-    line.clear();
+    progress.clear();
     std::fprintf(stderr, "lrufs: %s\n", text.c_str());
     loaded.notes.push_back(text);
   };
@@ -76,7 +76,7 @@ Result<Loaded> load_into(const std::string& path, const store::Options& options,
   return loaded;
 }
 
-Result<Loaded> load(const StoreArgument& to, const Arguments& arguments, int fd, TransferLine& line) {
+Result<Loaded> load(const StoreArgument& to, const Arguments& arguments, int fd, Progress& progress) {
   if (!to.mount_point.empty()) return is_mounted(to.mount_point);
   store::Options options;
   options.background = false;
@@ -87,11 +87,11 @@ Result<Loaded> load(const StoreArgument& to, const Arguments& arguments, int fd,
   }
   struct stat there {};
   const bool is_new = ::stat(to.store.c_str(), &there) != 0 && errno == ENOENT;
-  if (!is_new) return load_into(to.store, options, fd, line);
+  if (!is_new) return load_into(to.store, options, fd, progress);
   if (!options.bound_given)
     return fail(Code::kInvalid, "there is no store " + shown(to.store) + ": give its --size to make one");
   LRUFS_TRY_ASSIGN(store::UnfinishedFile file, store::UnfinishedFile::beside(to.store, "load"));
-  LRUFS_TRY_ASSIGN(Loaded loaded, load_into(file.path(), options, fd, line));
+  LRUFS_TRY_ASSIGN(Loaded loaded, load_into(file.path(), options, fd, progress));
   LRUFS_TRY(file.finish(false));
   return loaded;
 }
@@ -123,10 +123,10 @@ int run(const Arguments& arguments) {
   }
   const auto to = find_store(arguments.store);
   if (!to) return report(to.error());
-  const StopSignals signals;
-  TransferLine line("loading");
-  const auto loaded = load(*to, arguments, fd, line);
-  line.clear();
+  const InterruptScope scope;
+  Progress progress("load", Progress::Unit::kBytes, 0);
+  const auto loaded = load(*to, arguments, fd, progress);
+  progress.clear();
   if (!loaded)
     return report(about_store(to->store, loaded.error()),
                   loaded.error().code == Code::kInvalid ? kUsage : kFailed);

@@ -49,8 +49,10 @@ Progress::Progress(std::string what, Unit unit, std::uint64_t total, ProgressOpt
   next_ = started_ + options_.first;
 }
 
-Progress::~Progress() {
-  if (drawn_) options_.print("\r\x1b[K");
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
+  if (std::exchange(drawn_, false)) options_.print("\r\x1b[K");
 }
 
 void Progress::set(std::uint64_t done) {

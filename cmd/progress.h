@@ -36,6 +36,7 @@ class Progress {
   void add(std::uint64_t units) { set(done_ + units); }
   void set(std::uint64_t done);
   void set_total(std::uint64_t total) { total_ = total; }
+  void clear();  // before something else is printed there
 
  private:
   [[nodiscard]] std::string amount() const;
