@@ -332,6 +332,13 @@ def refusals():
 
 # --- interrupted ----------------------------------------------------------------------------------------------------
 
+def files_in(path):
+    if path.endswith(".tar"):
+        with tarfile.open(path) as tar:
+            return sum(member.isfile() for member in tar)
+    return len(lrufs("ls", path).split())
+
+
 def interrupted():
     step("who is interrupted leaves nothing half done")
     rng = _lib.seed()
@@ -351,13 +358,15 @@ def interrupted():
             _, text = process.communicate(timeout=60)
             check(process.returncode in (0, -signal.SIGINT), f"{command}: exit status {process.returncode}: {text}")
             equal("left behind", [], leftovers())
-            if process.returncode == 0:
-                check(os.path.exists(work(result)), f"{command} said that it was done")
-                os.unlink(work(result))
-            else:
+            there = os.path.exists(work(result))
+            if "interrupted" in text:
                 stopped += 1
-                check("interrupted" in text, f"{command}: {text}")
-                check(not os.path.exists(work(result)), f"{command} was interrupted, and {result} is there")
+                check(process.returncode != 0 and not there, f"{command} was interrupted; status {process.returncode}, {result}: {there}")
+            else:  # it came before the work began, or when it was done
+                check(there or process.returncode != 0, f"{command} said that it was done, and {result} is not there")
+            if there:
+                equal(f"files of {result}", 60, files_in(work(result)))
+                os.unlink(work(result))
     check(stopped > 0, "no command was interrupted in the middle")
     step("an archive that does not go on, into a store that is there")
     feed = _lib.spawn(LRUFS, "load", work("hostile.lrufs"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
