@@ -152,12 +152,15 @@ int run(const Arguments& arguments) {
   if (arguments.repair) return repair(path, arguments);
   const auto report = with_store<CheckReport>(path, [&] {
     Progress progress("check", Progress::Unit::kBytes, 0);
-    const auto on_progress = [&](std::uint64_t pages, std::uint64_t of) {
+    store::CheckOptions options{.from_checkpoint = arguments.from_checkpoint, .mark = true};
+    options.on_progress = [&](std::uint64_t pages, std::uint64_t of) {
       progress.set_total(of * store::kPageSize);
       progress.set(pages * store::kPageSize);
     };
-    return store::check_file(
-        path, {.from_checkpoint = arguments.from_checkpoint, .on_progress = on_progress, .mark = true});
+    auto checked = store::check_file(path, options);
+    if (checked || checked.error().code != Code::kBusy || arguments.from_checkpoint) return checked;
+    options.shared = true;  // somebody has it open: the state of this moment
+    return store::check_file(path, options);
   });
   if (!report) return cmd::report(about_store(path, report.error()), kNotChecked);
   if (arguments.json) {
@@ -172,8 +175,7 @@ int run(const Arguments& arguments) {
 
 Verb add_check(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* app =
-      program.add_subcommand("check", "Check every page of a store that is not mounted, or repair it");
+  CLI::App* app = program.add_subcommand("check", "Check every page of a store, or repair it");
   app->group(kStoresGroup);
   app->add_option("STORE", arguments->store, "The store file")->required()->type_name("");
   app->add_flag("--from-checkpoint", arguments->from_checkpoint,
@@ -185,7 +187,8 @@ Verb add_check(CLI::App& program) {
   app->add_flag("--json", arguments->json, "Print the result as JSON");
   app->footer(
       "A damaged store is marked, so that it is mounted read-only until it is repaired;\n"
-      "nothing else is changed without --repair.\n\n"
+      "nothing else is changed without --repair. Of a store that is mounted the state of this moment\n"
+      "is checked; it is not marked, and --repair needs it unmounted.\n\n"
       "Exit codes: 0 nothing was found (or it is repaired), 1 damage was found, 2 the store could\n"
       "not be checked (or not be repaired, and is as it was).\n\n"
       "Examples:\n  lrufs check cache.lrufs\n  lrufs check --repair cache.lrufs");

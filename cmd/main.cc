@@ -27,7 +27,7 @@ constexpr const char* kFooter = R"(Examples:
   lrufs ls -l cache.lrufs logs                    what is there
   lrufs umount /mnt/cache                         write everything to the disk and unmount
   lrufs mount cache.lrufs /mnt/cache              everything is still there
-  lrufs check cache.lrufs                         (unmounted) check every page of it
+  lrufs check cache.lrufs                         check every page of it
 
 Exit codes: 0 done, 1 failed (check: damage was found), 2 wrong use (check: could not be checked).
 `lrufs VERB --help` explains each verb, and so does `man lrufs-VERB`.)";
