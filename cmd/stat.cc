@@ -132,6 +132,10 @@ void print_state(const json& answer, const json& statistics) {
 void print_counters(const json& answer, const json& statistics) {
   const auto number = [&](const char* key) { return number_in(statistics, key); };
   std::printf("Since it was opened:\n");
+  const std::uint64_t hits = number_in(answer, "hits");
+  const std::uint64_t lookups = hits + number_in(answer, "misses");
+  if (lookups != 0)
+    row("  Hits", format_count(hits) + " of " + format_count(lookups) + " lookups" + percent(hits, lookups));
   row("  Evicted", counted(number("evicted_objects"), "file", "files") + " (" +
                        format_size(number("evicted_bytes")) + ")");
   if (number("expired_objects") != 0) {
