@@ -348,10 +348,13 @@ def interrupted():
     for command, result in ((["copy", work("big.lrufs"), work("c1.lrufs")], "c1.lrufs"),
                             (["dump", "-o", work("d1.tar"), work("big.lrufs")], "d1.tar"),
                             (["load", "--size", "128M", work("l1.lrufs"), work("big.tar")], "l1.lrufs")):
-        for _ in range(4):
+        before = stopped
+        for attempt in range(40):  # four at least, and until one was hit
+            if attempt >= 4 and stopped > before:
+                break
             process = _lib.spawn(LRUFS, *command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             _lib.wait_for("it begins, or has ended", 30, lambda p=process: p.poll() is not None or leftovers())
-            end = time.monotonic() + rng.random() * 0.2
+            end = time.monotonic() + rng.random() ** 2 * 0.2
             while time.monotonic() < end and process.poll() is None:
                 time.sleep(0.001)
             process.send_signal(signal.SIGINT)
