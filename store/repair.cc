@@ -1,64 +1,26 @@
 #include "store/repair.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 
 #include "store/check.h"
 #include "store/copier.h"
 #include "store/damage_mark.h"
 #include "store/salvage.h"
 #include "store/store_impl.h"
+#include "store/unfinished_file.h"
 
 namespace lrufs::store {
 
 namespace {
 
-// A file of its own beside the store, which goes unless it was put in the store's place.
-class NewFile {
- public:
-  static Result<NewFile> beside(const std::string& store) {
-    std::string name = store + ".repair-XXXXXX";
-    const int fd = ::mkstemp(name.data());  // 0600
-    if (fd < 0) {
-      const int error = errno;
-      return fail(Code::kIo, "cannot make a file beside " + store + ": " + std::strerror(error), error);
-    }
-    ::close(fd);
-    return NewFile(std::move(name));
-  }
-  NewFile(NewFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(NewFile&&) = delete;
-  ~NewFile() {
-    if (!path_.empty()) ::unlink(path_.c_str());
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
-  Status replace(const std::string& store, FileOps& ops) {
-    // Who may read it, and whose it is, stays as it was; where that is not allowed it is the caller's.
-    struct stat old {};
-    if (::stat(store.c_str(), &old) == 0 && ::chown(path_.c_str(), old.st_uid, old.st_gid) == 0)
-      (void)::chmod(path_.c_str(), old.st_mode & 07777U);
-    if (::rename(path_.c_str(), store.c_str()) != 0) {
-      const int error = errno;
-      return fail(Code::kIo,
-                  "cannot put " + path_ + " in the place of " + store + ": " + std::strerror(error), error);
-    }
-    path_.clear();
-    return ops.sync_parent(store);
-  }
-
- private:
-  explicit NewFile(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
+// Who may read it, and whose it is, stays as it was; where that is not allowed it is the caller's.
+void take_owner_and_mode(const std::string& from, const std::string& to) {
+  struct stat old {};
+  if (::stat(from.c_str(), &old) == 0 && ::chown(to.c_str(), old.st_uid, old.st_gid) == 0)
+    (void)::chmod(to.c_str(), old.st_mode & 07777U);
+}
 
 Status check_room(const std::string& path, const Salvage& kept) {
   constexpr std::uint64_t kRecords = 1024;  // bytes of tree an object may need, with room to spare
@@ -141,10 +103,11 @@ Result<RepairReport> repair_file(const std::string& path, const RepairOptions& o
   report.found = kept.found;
   report.dropped = kept.dropped;
   LRUFS_TRY(check_room(path, kept));
-  LRUFS_TRY_ASSIGN(NewFile file, NewFile::beside(path));
+  LRUFS_TRY_ASSIGN(UnfinishedFile file, UnfinishedFile::beside(path, "repair"));
   LRUFS_TRY(fill({state.view(), *old.ops, old.fd}, kept, old.options, file.path(), report));
   LRUFS_TRY(expect_sound(file.path(), old.options));
-  LRUFS_TRY(file.replace(path, *old.ops));
+  take_owner_and_mode(path, file.path());
+  LRUFS_TRY(file.finish(true, old.ops.get()));
   return report;
 }
 

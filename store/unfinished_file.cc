@@ -8,8 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "store/file_ops.h"
-
 namespace lrufs::store {
 
 Result<UnfinishedFile> UnfinishedFile::beside(const std::string& place, const std::string& what) {
@@ -27,7 +25,7 @@ UnfinishedFile::~UnfinishedFile() {
   if (!path_.empty()) ::unlink(path_.c_str());
 }
 
-Status UnfinishedFile::finish(bool replace) {
+Status UnfinishedFile::finish(bool replace, FileOps* ops) {
   int named = ::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, place_.c_str(), replace ? 0 : RENAME_NOREPLACE);
   if (named != 0 && errno == EINVAL && !replace) {  // a file system without it
     named = ::link(path_.c_str(), place_.c_str());
@@ -39,7 +37,7 @@ Status UnfinishedFile::finish(bool replace) {
                 "cannot name the new file " + place_ + ": " + std::strerror(error), error);
   }
   path_.clear();
-  return posix_file_ops()->sync_parent(place_);
+  return ops != nullptr ? ops->sync_parent(place_) : posix_file_ops()->sync_parent(place_);
 }
 
 }  // namespace lrufs::store

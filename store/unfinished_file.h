@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "store/error.h"
+#include "store/file_ops.h"
 
 namespace lrufs::store {
 
@@ -20,8 +21,9 @@ class UnfinishedFile {
   ~UnfinishedFile();
 
   [[nodiscard]] const std::string& path() const { return path_; }
-  // Gives it its name, and waits until that is on the disk. kExists, unless it may replace what is there.
-  Status finish(bool replace);
+  // Gives it its name, and waits (by `ops`, or else the real ones) until that is on the disk. kExists, unless
+  // it may replace what is there.
+  Status finish(bool replace, FileOps* ops = nullptr);
 
  private:
   UnfinishedFile(std::string path, std::string place) : path_(std::move(path)), place_(std::move(place)) {}

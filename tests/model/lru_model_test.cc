@@ -7,16 +7,15 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
-#include <list>
 #include <map>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "store/touch_batch.h"
 #include "tests/support/random.h"
 #include "tests/support/store_fixture.h"
+#include "tests/support/textbook_lru.h"
 
 namespace lrufs::test {
 namespace {
@@ -28,32 +27,6 @@ using store::Inode;
 using store::kRootIno;
 using store::Status;
 using store::Transaction;
-
-// A list in order of use and a map into it.
-class TextbookLru {
- public:
-  explicit TextbookLru(std::size_t limit) : limit_(limit) {}
-  // True: a hit.
-  bool use(std::uint64_t key) {
-    const auto found = where_.find(key);
-    if (found != where_.end()) {
-      order_.splice(order_.end(), order_, found->second);
-      return true;
-    }
-    if (order_.size() == limit_) {
-      where_.erase(order_.front());
-      order_.pop_front();
-    }
-    where_[key] = order_.insert(order_.end(), key);
-    return false;
-  }
-  [[nodiscard]] std::vector<std::uint64_t> order() const { return {order_.begin(), order_.end()}; }
-
- private:
-  std::size_t limit_;
-  std::list<std::uint64_t> order_;  // least recently used first
-  std::unordered_map<std::uint64_t, std::list<std::uint64_t>::iterator> where_;
-};
 
 class Zipf {
  public:
@@ -98,7 +71,7 @@ class Lru : public StoreTest {
   void run(std::size_t requests, const Trace& trace, bool disturb, Random& random) {
     options_.max_files = kLimit;
     fresh();
-    TextbookLru model(kLimit);
+    TextbookLru<std::uint64_t> model(kLimit);
     std::size_t model_misses = 0;
     std::size_t misses = 0;
     for (std::size_t i = 0; i < requests; ++i) {

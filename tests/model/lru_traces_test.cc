@@ -13,16 +13,15 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
-#include <list>
 #include <map>
 #include <new>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "tests/support/random.h"
 #include "tests/support/store_fixture.h"
+#include "tests/support/textbook_lru.h"
 
 namespace lrufs::test {
 namespace {
@@ -33,31 +32,6 @@ using store::kRootIno;
 using store::Store;
 
 using Trace = std::vector<std::uint32_t>;
-
-// A list in order of use and a map into it: the reference.
-class TextbookLru {
- public:
-  explicit TextbookLru(std::size_t limit) : limit_(limit) {}
-  bool use(std::uint32_t key) {  // true: a hit
-    const auto found = where_.find(key);
-    if (found != where_.end()) {
-      order_.splice(order_.end(), order_, found->second);
-      return true;
-    }
-    if (order_.size() == limit_) {
-      where_.erase(order_.front());
-      order_.pop_front();
-    }
-    where_[key] = order_.insert(order_.end(), key);
-    return false;
-  }
-  [[nodiscard]] std::vector<std::uint32_t> order() const { return {order_.begin(), order_.end()}; }
-
- private:
-  std::size_t limit_;
-  std::list<std::uint32_t> order_;  // least recently used first
-  std::unordered_map<std::uint32_t, std::list<std::uint32_t>::iterator> where_;
-};
 
 constexpr std::size_t kLimit = 1000;
 
@@ -141,7 +115,7 @@ class LruTraces : public StoreTest {
     close();
     std::filesystem::remove(path());
     open();
-    TextbookLru model(kLimit);
+    TextbookLru<std::uint32_t> model(kLimit);
     std::size_t misses = 0;
     std::size_t model_misses = 0;
     for (std::size_t i = 0; i < trace.size(); ++i) {
@@ -229,7 +203,7 @@ TEST_F(LruTraces, SigkillLosesTheUsesInMemoryOnly) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status)) << status;
 
-    TextbookLru model(kLimit);
+    TextbookLru<std::uint32_t> model(kLimit);
     for (std::size_t i = 0; i < killed_after; ++i) (void)model.use(trace[i]);
     open();
     EXPECT_EQ(store().statistics().opened_from, "live");
