@@ -52,6 +52,7 @@ Result<Inode> Volume::setattr(Ino ino, const AttrChange& change, const Caller& /
     // chown(2) clears set-id bits whoever calls; an explicit mode, which a kernel without HANDLE_KILLPRIV
     // sends for this, has the last word.
     if (change.kill_suid_gid || change.uid || change.gid) LRUFS_TRY(drop_privileges(txn, inode));
+    if (change.kill_sgid && !inode.is_directory()) inode.mode &= ~static_cast<std::uint32_t>(S_ISGID);
     if (change.uid) inode.uid = *change.uid;
     if (change.gid) inode.gid = *change.gid;
     if (change.mode) LRUFS_TRY(change_mode(txn, inode, *change.mode));

@@ -38,7 +38,7 @@ Status check_regular(const Inode& inode) {
 }
 
 void clear_set_id(Inode& inode) {
-  if (!inode.is_regular()) return;
+  if (inode.is_directory()) return;
   inode.mode &= ~static_cast<std::uint32_t>(S_ISUID);
   if ((inode.mode & S_IXGRP) != 0U) inode.mode &= ~static_cast<std::uint32_t>(S_ISGID);
 }

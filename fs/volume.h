@@ -65,6 +65,7 @@ struct AttrChange {
   std::optional<Timestamp> mtime;
   std::optional<Timestamp> ctime;  // normally unset: now
   bool kill_suid_gid = false;      // the kernel asks to clear set-id bits (HANDLE_KILLPRIV)
+  bool kill_sgid = false;          // S_ISGID goes also where the group may not execute
 };
 
 enum class RenameMode : std::uint8_t { kReplace, kNoReplace, kExchange, kWhiteout, kNoReplaceWhiteout };

@@ -47,4 +47,6 @@ bool may_administer(pid_t pid, std::uint32_t uid) { return has_capability(pid, u
 
 bool may_keep_set_id(pid_t pid, std::uint32_t uid) { return has_capability(pid, uid, CAP_FSETID); }
 
+bool may_act_as_owner(pid_t pid, std::uint32_t uid) { return has_capability(pid, uid, CAP_FOWNER); }
+
 }  // namespace lrufs::fs::fuse

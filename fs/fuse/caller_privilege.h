@@ -14,4 +14,7 @@ bool may_administer(pid_t pid, std::uint32_t uid);
 // The same for CAP_FSETID: set-id bits stay when it writes.
 bool may_keep_set_id(pid_t pid, std::uint32_t uid);
 
+// The same for CAP_FOWNER: it counts as the owner of every file.
+bool may_act_as_owner(pid_t pid, std::uint32_t uid);
+
 }  // namespace lrufs::fs::fuse

@@ -49,6 +49,22 @@ bool loses_set_id(Request& request, store::Ino ino, Asked asked) {
   return asked == Asked::kYes || !may_keep_set_id(request.caller_pid(), request.caller().uid);
 }
 
+ChownOfSetId chown_of_set_id(Request& request, store::Ino ino, bool bare) {
+  const auto inode = request.volume().getattr(ino);
+  if (!inode || inode->is_directory() || (inode->mode & (S_ISUID | S_ISGID)) == 0)
+    return ChownOfSetId::kPlain;
+  const Caller caller = request.caller();
+  const bool sgid = (inode->mode & S_ISGID) != 0;
+  const bool group_executes = (inode->mode & S_IXGRP) != 0;
+  const bool drops_data_sgid = sgid && !group_executes && !request.caller_in_group(inode->gid) &&
+                               !may_keep_set_id(request.caller_pid(), caller.uid);
+  const bool drops = (inode->mode & S_ISUID) != 0 || (sgid && group_executes) || drops_data_sgid;
+  if (bare && drops && caller.uid != inode->uid && !may_act_as_owner(request.caller_pid(), caller.uid)) {
+    return inode->is_regular() ? ChownOfSetId::kNothing : ChownOfSetId::kRefused;
+  }
+  return drops_data_sgid ? ChownOfSetId::kAlsoSgid : ChownOfSetId::kPlain;
+}
+
 void tell_lost_set_id(Request& request, store::Ino ino) {
   request.context().notifier.attributes_changed(ino);
 }

@@ -12,25 +12,28 @@ namespace {
 
 using store::Ino;
 
+void answer_attributes(Request& request, const store::Result<store::Inode>& inode) {
+  if (inode) {
+    request.attributes(*inode);
+  } else {
+    request.fail(inode.error());
+  }
+}
+
 void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
   handle(req, Op::kGetattr, [&](Request& request) {
     if (is_control(ino)) {
       control_getattr(request, ino);
       return;
     }
-    const auto inode = request.volume().getattr(Ino{ino});
-    if (inode) {
-      request.attributes(*inode);
-    } else {
-      request.fail(inode.error());
-    }
+    answer_attributes(request, request.volume().getattr(Ino{ino}));
   });
 }
 
 // FATTR_KILL_SUIDGID of the protocol, where libfuse passes it on.
 constexpr int kKillSuidGid = 1 << 11;
 
-AttrChange to_change(const struct stat& attr, int valid, bool handles_killpriv) {
+AttrChange to_change(const struct stat& attr, int valid) {
   AttrChange change;
   if ((valid & FUSE_SET_ATTR_MODE) != 0) change.mode = attr.st_mode & 07777U;
   if ((valid & FUSE_SET_ATTR_UID) != 0) change.uid = attr.st_uid;
@@ -43,12 +46,16 @@ AttrChange to_change(const struct stat& attr, int valid, bool handles_killpriv) 
     change.mtime = (valid & FUSE_SET_ATTR_MTIME_NOW) != 0 ? store::now() : to_timestamp(attr.st_mtim);
   }
   if ((valid & FUSE_SET_ATTR_CTIME) != 0) change.ctime = to_timestamp(attr.st_ctim);
-  // chown(2) of neither owner nor group asks for nothing, and takes the bits away.
+  change.kill_suid_gid = (valid & kKillSuidGid) != 0 || request_asks_to_kill();
+  return change;
+}
+
+// A request that asks for nothing: chown(2) of neither owner nor group, or a write that takes privileges
+// away.
+bool is_bare_chown(int valid) {
   constexpr int kAsked = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_SIZE |
                          FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME;
-  const bool is_bare_chown = handles_killpriv && (valid & kAsked) == 0;
-  change.kill_suid_gid = is_bare_chown || (valid & kKillSuidGid) != 0 || request_asks_to_kill();
-  return change;
+  return (valid & kAsked) == 0;
 }
 
 void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int valid, fuse_file_info* /*file*/) {
@@ -57,14 +64,23 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int valid, fu
       control_setattr(request, ino, *attr, valid);
       return;
     }
-    const auto inode = request.volume().setattr(
-        Ino{ino}, to_change(*attr, valid, (request.context().connection.enabled & kHandleKillprivV2) != 0),
-        request.caller());
-    if (inode) {
-      request.attributes(*inode);
-    } else {
-      request.fail(inode.error());
+    AttrChange change = to_change(*attr, valid);
+    const bool bare = is_bare_chown(valid);
+    if ((bare || change.uid || change.gid) &&
+        (request.context().connection.enabled & kHandleKillprivV2) != 0) {
+      const ChownOfSetId bits = chown_of_set_id(request, Ino{ino}, bare);
+      if (bits == ChownOfSetId::kRefused) {
+        request.fail(EPERM);
+        return;
+      }
+      if (bits == ChownOfSetId::kNothing) {
+        answer_attributes(request, request.volume().getattr(Ino{ino}));
+        return;
+      }
+      change.kill_suid_gid = change.kill_suid_gid || bare;
+      change.kill_sgid = bits == ChownOfSetId::kAlsoSgid;
     }
+    answer_attributes(request, request.volume().setattr(Ino{ino}, change, request.caller()));
   });
 }
 

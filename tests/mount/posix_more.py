@@ -356,6 +356,49 @@ def test_chown_and_set_id_bits(d):
     equal("chmod g+s by one who is not in the group", oct(0o755), oct(stat.S_IMODE(os.stat(path).st_mode)))
 
 
+def test_chown_of_other_kinds_and_by_others(d):
+    """chown takes the bits of everything but folders; what it takes away depends on the caller's groups; and to take
+    bits away one must be the owner, even if neither owner nor group is to change."""
+    need_users()
+
+    def see(path):
+        return oct(stat.S_IMODE(os.lstat(path).st_mode))
+    for kind in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR):
+        path = J(d, f"kind{kind:o}")
+        os.mknod(path, kind | 0o600, os.makedev(1, 3))
+        for mode, wanted in ((0o6755, 0o755), (0o2745, 0o2745), (0o4644, 0o644)):
+            os.chmod(path, mode)
+            os.chown(path, OWNER, GROUP)
+            equal(f"mode {mode:o} of a {kind:o} after chown", oct(wanted), see(path))
+            os.chmod(path, mode)
+            os.chown(path, -1, -1)
+            equal(f"mode {mode:o} of a {kind:o} after a chown of nothing", oct(wanted), see(path))
+    path = touch(d, "f")
+    for kind in (path, J(d, f"kind{stat.S_IFIFO:o}")):
+        os.chown(kind, OWNER, GROUP)
+        for mode, by_stranger in ((0o4755, errno.EPERM), (0o2755, errno.EPERM), (0o2745, errno.EPERM), (0o6644, errno.EPERM),
+                                  (0o755, 0), (0o600, 0)):
+            os.chmod(kind, mode)
+            before = os.stat(kind).st_ctime_ns
+            with acting_as(OWNER + 50, OTHER):
+                if by_stranger and (_lib.PLAIN or kind != path):
+                    raises(f"chown of nothing, mode {mode:o}, by a stranger", by_stranger, os.chown, kind, -1, -1)
+                else:
+                    os.chown(kind, -1, -1)   # of a regular file on a mount: succeeds and does nothing (docs/semantics.md)
+            equal(f"mode {mode:o} after a stranger's chown of nothing", oct(mode), see(kind))
+            check((os.stat(kind).st_ctime_ns == before) == bool(by_stranger), f"ctime after a stranger's chown, mode {mode:o}")
+        for groups, mode, wanted in ((OTHER, 0o2745, 0o745), (GROUP, 0o2745, 0o2745), (OTHER, 0o6755, 0o755), (GROUP, 0o6755, 0o755)):
+            os.chown(kind, OWNER, GROUP)
+            os.chmod(kind, mode)
+            with acting_as(OWNER, groups):
+                os.chown(kind, -1, -1)
+            equal(f"mode {mode:o} after its owner's chown of nothing", oct(wanted), see(kind))
+            os.chmod(kind, mode)
+            with acting_as(OWNER, groups):
+                os.chown(kind, -1, groups)
+            equal(f"mode {mode:o} after its owner's chown to a group of his", oct(wanted), see(kind))
+
+
 # --- content: limits and wrong descriptors --------------------------------------------------------------------------
 
 def test_limits_of_size(d):

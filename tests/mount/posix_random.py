@@ -239,6 +239,8 @@ def test():
             user, call = random.choice(USERS), chooser.call(sorted(sides[0].files))
             log.append((user, *call))
             wanted, seen = (side.play(user, call) for side in sides)
+            if call[0] == "chown" and call[2:] == (-1, -1) and (wanted[0], seen[0]) == ("EPERM", "ok"):
+                seen = wanted   # a stranger's chown of nothing does nothing on a regular file (docs/semantics.md)
             if wanted != seen:
                 report(log)
                 equal(f"{_lib.brief(call)} by user {user[0]}", wanted, seen)
