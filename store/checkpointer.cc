@@ -273,6 +273,9 @@ void StoreImpl::report_stalled_reader() {
 void StoreImpl::evict_in_background() {
   // Writers do their share themselves; this thread is not woken for each of them.
   constexpr std::chrono::milliseconds kPause{5};
+  // A quarter of a millisecond: each page that is changed for the first time after a checkpoint is a page
+  // fault.
+  constexpr std::size_t kBatch = 16;
   auto next = std::chrono::steady_clock::now();
   for (;;) {
     {
@@ -301,7 +304,8 @@ void StoreImpl::evict_in_background() {
         if (stopping_) return;
       }
       if (missing > 0) {
-        const auto evicted = evict_some(missing, 64, EvictionReason::kCapacity, true);
+        writer_.give_way();
+        const auto evicted = evict_some(missing, kBatch, EvictionReason::kCapacity, true);
         if (evicted && *evicted) continue;
       } else if (checkpoint_helps) {
         (void)checkpoint_for_room();

@@ -462,6 +462,7 @@ Status StoreImpl::flush_touches() {
     const std::vector<TouchBatch::Touch> batch = touches.shard(shard);
     for (std::size_t from = 0; from < batch.size(); from += kPerTransaction) {
       const std::size_t to = std::min(batch.size(), from + kPerTransaction);
+      writer_.give_way();
       LRUFS_TRY(update(
           [&](Transaction& txn) -> Status {
             for (std::size_t i = from; i < to; ++i) {
@@ -491,6 +492,7 @@ Status StoreImpl::reclaim(const std::vector<Ino>& inodes) {
   constexpr std::size_t kPerTransaction = 32;
   for (std::size_t from = 0; from < inodes.size(); from += kPerTransaction) {
     const std::size_t to = std::min(inodes.size(), from + kPerTransaction);
+    writer_.give_way();
     LRUFS_TRY(update(
         [&](Transaction& txn) -> Status {
           for (std::size_t i = from; i < to; ++i) {

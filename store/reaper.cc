@@ -57,6 +57,7 @@ Status StoreImpl::reap_in_txn(const ReapBody& body, Reaped& reaped) {
   bool in_place = true;
   for (int attempt = 0;;) {
     reaped = {};
+    writer_.give_way();
     LRUFS_TRY_ASSIGN(auto state, begin(Store::Purpose::kDelete, in_place));
     Transaction txn(make_transaction(std::move(state)));
     const auto run = [&]() -> Status {

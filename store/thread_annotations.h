@@ -2,8 +2,10 @@
 // (https://clang.llvm.org/docs/ThreadSafetyAnalysis.html). With other compilers they vanish.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 
 #if defined(__clang__)
@@ -29,17 +31,36 @@
 
 namespace lrufs::store {
 
+// Not fair: who unlocks it and locks it again at once comes before those who wait. A thread that works
+// through many short critical sections calls give_way() between them, or the others wait for all of its work.
 class CAPABILITY("mutex") Mutex {
  public:
-  void lock() ACQUIRE() { mutex_.lock(); }
+  void lock() ACQUIRE() {
+    if (mutex_.try_lock()) return;
+    waiting_.fetch_add(1);
+    mutex_.lock();
+    // In this order: who sees in give_way() that somebody waits sees `served_` change later.
+    waiting_.fetch_sub(1);
+    served_.fetch_add(1);
+    served_.notify_all();
+  }
   void unlock() RELEASE() { mutex_.unlock(); }
   bool try_lock() TRY_ACQUIRE(true) { return mutex_.try_lock(); }
   // Tells the analysis what a handle (a Transaction) guarantees by existing.
   void assert_held() const ASSERT_CAPABILITY(this) {}
+  // Does somebody wait for it? As of now: for tests and give_way().
+  [[nodiscard]] bool is_wanted() const { return waiting_.load() != 0; }
+  // If somebody waits for it, returns after one of them has got it. Not by its holder.
+  void give_way() EXCLUDES(this) {
+    const std::uint32_t served = served_.load();
+    if (is_wanted()) served_.wait(served);
+  }
 
  private:
   friend class CondVar;
   std::mutex mutex_;
+  std::atomic<std::uint32_t> waiting_{0};
+  std::atomic<std::uint32_t> served_{0};
 };
 
 class SCOPED_CAPABILITY MutexLock {
