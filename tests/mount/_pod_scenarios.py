@@ -14,7 +14,8 @@ from _pod import CACHE, STORE
 
 GRACE = 30
 
-# Files of one line, each noted in /log once it is closed; what fails is noted, and tried again as the next number. It never ends.
+# Files of one line, each noted in /log once it is closed; what fails is noted, and the next number tried. It never
+# ends, and does not write so much that anything is evicted.
 WRITER = f"""
 trap 'exit 0' TERM
 mkdir -p {CACHE}/app
@@ -22,6 +23,7 @@ n=0
 while :; do
   n=$((n + 1))
   if {{ echo "content $n" > {CACHE}/app/$n; }} 2>> /log/errors; then echo $n >> /log/closed; else echo $n >> /log/failed; sleep 0.05; fi
+  if [ $((n % 10)) = 0 ]; then sleep 0.03; fi
 done
 """
 # Are all files there that the log says were closed? Prints what is not.
@@ -148,6 +150,9 @@ def stops(pod):
     app = pod.application(f"mkdir -p {CACHE}/app; cd {CACHE}/app; exec 3> held; {WRITER}")
     wait_for("the application has written 200 files", 30, lambda: closed(pod) >= 200)
     sidecar.run(manifest.command("preStop"))
+    # What comes after the hook's checkpoint has to be on the disk, too.
+    then = closed(pod)
+    wait_for("the application has written 50 files more", 30, lambda: closed(pod) >= then + 50)
     before = pod.logged("closed")
     equal("exit status of the sidecar", 0, sidecar.terminate(GRACE))
     wait_for("the application sees that the mount is gone", 20, lambda: pod.logged("failed"))
@@ -179,8 +184,6 @@ def hangs(pod):
         wait_for(f"{kind} succeeds again", 20, lambda k=kind: probe(sidecar, manifest.command(k)))
     equal("exit status", 0, sidecar.terminate(GRACE))
     # Unmounted, the path is there, and no probe may take it for the mount.
-    sidecar = pod.sidecar("check", "/var/lib/lrufs/cache.lrufs")
-    sidecar.wait(60)
     check(not pod.mounted(), "expected nothing to be mounted")
     out = subprocess.run([LRUFS, "stat", pod.cache], capture_output=True, text=True, check=False)
     equal("the probe's command on a folder that is no mount", 1, out.returncode)
@@ -265,7 +268,7 @@ def volume_full(pod):
     step("a full volume evicts")
 
 
-def volume_vanished(pod):
+def volume_vanished(pod, **kwargs):
     """The volume is not there at the start; and it gives nothing back any more while it is mounted."""
     disk = Disk(pod, 64)
     manifest = Manifest("32M")
@@ -276,12 +279,12 @@ def volume_vanished(pod):
     os.mkdir(missing)
     os.chmod(missing, 0o555)
     arguments = [a.replace(STORE, f"{STORE}/volume") for a in manifest.arguments]
-    sidecar = pod.sidecar(*arguments, store=missing)
+    sidecar = pod.sidecar(*arguments, store=missing, **kwargs)
     check(sidecar.wait(GRACE) == 1 and "does not exist" in sidecar.told(),
           f"a start without the volume: expected a message and exit status 1, saw {sidecar.told()}")
     os.mkdir(pod.store)
     disk.attach()
-    sidecar = pod.sidecar(*manifest.arguments)
+    sidecar = pod.sidecar(*manifest.arguments, **kwargs)
     wait_for("the mount answers", 30, pod.answers)
     app = pod.application(f"""
         echo kept > {CACHE}/kept; sync {CACHE}/kept; echo kept >> /log/closed
