@@ -39,6 +39,11 @@ class MemoryGroup:
     def highest(self):
         return self.number("memory.peak" if self.v2 else "memory.max_usage_in_bytes")
 
+    def own(self):
+        """Memory that is no page cache, now."""
+        fields = dict(line.split() for line in _get(os.path.join(self.dir, "memory.stat")).splitlines())
+        return int(fields["anon" if self.v2 else "rss"])
+
     def kills(self):
         lines = _get(os.path.join(self.dir, "memory.events" if self.v2 else "memory.oom_control")).splitlines()
         return sum(int(line.split()[1]) for line in lines if line.split()[0] == "oom_kill")

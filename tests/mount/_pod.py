@@ -49,7 +49,7 @@ class Volumes:
         self.volume = os.path.join(self.dir, "volume")
         self.cache = os.path.join(self.volume, "cache")
         self.log = os.path.join(self.dir, "log")
-        for folder in (self.dir, self.store, self.volume, self.cache, self.log):
+        for folder in (self.dir, self.store, self.volume, self.log):  # prepare.sh makes self.cache
             os.mkdir(folder)
         os.chown(self.log, USER, USER)
         # Nothing of a container's own mounts is to reach the host: a private mount around, in which one is shared.

@@ -18,18 +18,17 @@ GRACE = 30
 # ends, and does not write so much that anything is evicted.
 WRITER = f"""
 trap 'exit 0' TERM
-mkdir -p {CACHE}/app
 n=0
 while :; do
   n=$((n + 1))
-  if {{ echo "content $n" > {CACHE}/app/$n; }} 2>> /log/errors; then echo $n >> /log/closed; else echo $n >> /log/failed; sleep 0.05; fi
+  if {{ echo "content $n" > {CACHE}/f$n; }} 2>> /log/errors; then echo $n >> /log/closed; else echo $n >> /log/failed; sleep 0.05; fi
   if [ $((n % 10)) = 0 ]; then sleep 0.03; fi
 done
 """
 # Are all files there that the log says were closed? Prints what is not.
 READER = f"""
 while read -r n; do
-  read -r line < {CACHE}/app/$n && [ "$line" = "content $n" ] || echo "$n: $line"
+  read -r line < {CACHE}/f$n && [ "$line" = "content $n" ] || echo "$n: $line"
 done < /log/closed.then 2>&1 | head -n 5
 """
 
@@ -88,6 +87,7 @@ def all_there(pod, app):
 
 def under_the_mount(pod):
     """What lies in the folder that the mount hides; call it when nothing is mounted."""
+    equal("mode of the mount point, which nobody is to write to", 0o555, os.stat(pod.cache).st_mode & 0o7777)
     return os.listdir(pod.cache)
 
 
@@ -147,7 +147,7 @@ def stops(pod):
     manifest = Manifest()
     sidecar = start(pod, manifest)
     # It has a file open and its folder is in the mount; as in a pod whose application does not end.
-    app = pod.application(f"mkdir -p {CACHE}/app; cd {CACHE}/app; exec 3> held; {WRITER}")
+    app = pod.application(f"cd {CACHE}; exec 3> held; {WRITER}")
     wait_for("the application has written 200 files", 30, lambda: closed(pod) >= 200)
     sidecar.run(manifest.command("preStop"))
     # What comes after the hook's checkpoint has to be on the disk, too.
@@ -165,7 +165,7 @@ def stops(pod):
     # As after a power cut at this moment.
     run(60, LRUFS, "mount", "--from-checkpoint", "--log", _lib.DAEMON_LOG, store, mount_point)
     for name in before:
-        equal(f"app/{name}", f"content {name}\n".encode(), _lib.read_file(os.path.join(mount_point, "app", name)))
+        equal(f"f{name}", f"content {name}\n".encode(), _lib.read_file(os.path.join(mount_point, f"f{name}")))
     run(60, LRUFS, "umount", mount_point)
     step(f"ended in time, with {len(before)} files on the disk")
 
@@ -177,7 +177,7 @@ def hangs(pod):
     sidecar.signal_all("STOP")
     try:
         for kind in ("readinessProbe", "livenessProbe"):
-            check(not probe(sidecar, manifest.command(kind), 2), f"{kind} of a daemon that hangs: expected to fail")
+            check(not probe(sidecar, manifest.command(kind), 1), f"{kind} of a daemon that hangs: expected to fail")
     finally:
         sidecar.signal_all("CONT")
     for kind in ("readinessProbe", "livenessProbe"):

@@ -53,7 +53,6 @@ def manifest(volumes):
 def test():
     _podman.set_up()
     volumes = Volumes("kube")
-    os.rmdir(volumes.cache)  # prepare makes it
     file = os.path.join(volumes.dir, "pod.yaml")
     with open(file, "w", encoding="utf-8") as out:
         yaml.safe_dump_all(manifest(volumes), out)

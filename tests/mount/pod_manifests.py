@@ -339,9 +339,11 @@ def test():
             objects_are_fine(folder, objects)
         except Wrong as wrong:
             fail(str(wrong))
+    # To be copied from.
     consumer = _kustomize.load_all(os.path.join(TOP, "overlays/node-cache/consumer.yaml"))
+    consumer += _kustomize.load_all(os.path.join(TOP, "local-volume.yaml"))
     try:
-        objects_are_fine("consumer.yaml", consumer)
+        objects_are_fine("examples", consumer)
     except Wrong as wrong:
         fail(str(wrong))
     step("the program understands them, and they fit together")
@@ -358,7 +360,7 @@ def test():
     if not modules:
         return
     everything = [[f"{folder}: {o['kind']} {o['metadata']['name']}", o] for folder, objects in rendered.items() for o in objects]
-    everything += [["consumer.yaml", o] for o in consumer]
+    everything += [["examples", o] for o in consumer]
     equal("what the schemas say", [], validate(modules, everything))
     wrong = []
     for name, change in SCHEMA_MUTATIONS.items():
