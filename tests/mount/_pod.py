@@ -137,7 +137,7 @@ class Namespaces(Volumes):
             mount --bind {self.dir} {root}/log
             exec chroot {root} /bin/env -i PATH=/usr/bin {words} /bin/sh /log/prepare.sh""")
 
-    def application(self, script):
+    def application(self, script, user=USER):
         script_of_user = script
         root = self._root()
         quoted = shlex.quote(script)
@@ -149,13 +149,13 @@ class Namespaces(Volumes):
             mount -t proc proc {root}/proc
             mount -t tmpfs -o mode=755 dev {root}/dev; mknod -m 666 {root}/dev/null c 1 3; mknod -m 666 {root}/dev/zero c 1 5
             read -r go
-            exec setpriv --no-new-privs chroot --userspec={USER}:{USER} --groups= {root} /bin/sh -c {quoted}"""
-        return Namespace(self, "application", root, script, ["-m", "-p", "-n"], None, lambda: self.application(script_of_user))
+            exec setpriv --no-new-privs chroot --userspec={user}:{user} --groups= {root} /bin/sh -c {quoted}"""
+        return Namespace(self, "application", root, script, ["-m", "-p", "-n"], None, lambda: self.application(script_of_user, user), user)
 
 
 class Namespace:
-    def __init__(self, pod, role, root, script, namespaces, before, again):
-        self.pod, self.role, self.root, self.again = pod, role, root, again
+    def __init__(self, pod, role, root, script, namespaces, before, again, user=0):
+        self.pod, self.role, self.root, self.again, self.user = pod, role, root, again, str(user)
         self.output = os.path.join(pod.dir, f"{os.path.basename(root)}.out")
         with open(self.output, "wb") as out:
             self.process = _lib.spawn(
@@ -181,8 +181,7 @@ class Namespace:
         return self.process.poll() is None
 
     def _enter(self):
-        user = str(USER if self.role == "application" else 0)
-        return ["nsenter", "-t", str(self.pid), "-m", "-p", "-n", "-r", "-w", "-S", user, "-G", user, "--", "/bin/sh", "-c"]
+        return ["nsenter", "-t", str(self.pid), "-m", "-p", "-n", "-r", "-w", "-S", self.user, "-G", self.user, "--", "/bin/sh", "-c"]
 
     def run(self, command, seconds=30, ok=(0,)):
         return run(seconds, *self._enter(), command, ok=ok)

@@ -34,12 +34,12 @@ done < /log/closed.then 2>&1 | head -n 5
 
 
 class Manifest:
-    """deploy/kubernetes/base as rendered, with a smaller store."""
+    """A folder of deploy/kubernetes as rendered, with a smaller store."""
 
-    def __init__(self, size="64M"):
-        objects = _kustomize.render(os.path.join(SOURCE_DIR, "deploy/kubernetes/base"))
-        pod = next(o for o in objects if o["kind"] == "StatefulSet")["spec"]["template"]["spec"]
-        self.daemon = next(c for c in pod["initContainers"] if c["name"] == "lrufs")
+    def __init__(self, size="64M", folder="base"):
+        objects = _kustomize.render(os.path.join(SOURCE_DIR, "deploy/kubernetes", folder))
+        pod = next(o for o in objects if o["kind"] in ("StatefulSet", "DaemonSet"))["spec"]["template"]["spec"]
+        self.daemon = next(c for c in pod["initContainers"] + pod["containers"] if c["name"] == "lrufs")
         data = [o["data"] for o in objects if o["kind"] == "ConfigMap"]
         self.options = {**next(d for d in data if "LRUFS_SIZE" in d), "LRUFS_SIZE": size}
         self.prepare = next(d["prepare.sh"] for d in data if "prepare.sh" in d)
@@ -57,6 +57,7 @@ class Manifest:
 
 def start(pod, manifest, **kwargs):
     """As the kubelet does: prepare, then the daemon until its startup probe succeeds."""
+    print(f"   lrufs {' '.join(manifest.arguments)}")
     pod.prepare(manifest.prepare, manifest.options)
     sidecar = pod.sidecar(*manifest.arguments, **kwargs)
     wait_for("the startup probe succeeds", 30, lambda: probe(sidecar, manifest.command("startupProbe")))
@@ -221,6 +222,25 @@ def seeded(pod):
     step("seeded once")
 
 
+def shared(pod):
+    """overlays/node-cache: the daemon's pod, and two pods of other users, one of which was there before the daemon."""
+    manifest = Manifest(folder="overlays/node-cache")
+    first = pod.application(f"until [ -e {CACHE}/second ]; do sleep 0.05; done; cat {CACHE}/second > /log/read; sleep 600")
+    sidecar = start(pod, manifest)
+    second = pod.application(f"umask 022; echo from 2000 > {CACHE}/second; sleep 600", user=2000)
+    wait_for("the first pod reads what the second one wrote", 30, lambda: pod.logged("read"))
+    equal("read by the first pod", ["from 2000"], pod.logged("read"))
+    status = first.run(f"rm {CACHE}/second; echo $?; echo more >> {CACHE}/second; echo $?; cat {CACHE}/second", ok=None)
+    check(status.count("1\n") == 2 and status.endswith("from 2000\n"), f"expected another's file to be readable only, saw {status}")
+    denied = first.run(f"echo all > {CACHE}/.lrufs/evict; echo $?", ok=None)
+    check(denied.endswith("1\n"), f"expected the control folder to take no commands of users, saw {denied}")
+    equal("what the owner does", "", second.run(f"rm {CACHE}/second"))
+    first.kill()
+    second.kill()
+    equal("exit status", 0, sidecar.terminate(GRACE))
+    step("shared by two users")
+
+
 class Disk:
     """A volume: an ext4 of `megabytes` in a file, as the folder `store` of a pod."""
 
@@ -256,7 +276,7 @@ def volume_full(pod):
     manifest = Manifest("64M")
     sidecar = start(pod, manifest)
     app = pod.application(f"""
-        i=0; while [ $i -lt 60 ]; do i=$((i+1)); head -c 1048576 /dev/zero > {CACHE}/big$i || echo $i >> /log/failed; echo $i >> /log/closed; done
+        i=0; while [ $i -lt 60 ]; do i=$((i+1)); dd if=/dev/zero of={CACHE}/big$i bs=1M count=1 2> /dev/null || echo $i >> /log/failed; echo $i >> /log/closed; done
         sleep 600""")
     wait_for("60 MiB are written to a volume of 24 MiB", 60, lambda: closed(pod) >= 60)
     equal("writes that failed", [], pod.logged("failed"))
@@ -289,7 +309,7 @@ def volume_vanished(pod, **kwargs):
     app = pod.application(f"""
         echo kept > {CACHE}/kept; sync {CACHE}/kept; echo kept >> /log/closed
         until [ -e /log/gone ]; do sleep 0.05; done
-        i=0; until [ -e /log/failed ]; do i=$((i+1)); {{ head -c 1048576 /dev/zero > {CACHE}/x$i && sync {CACHE}/x$i; }} || echo $i >> /log/failed; done
+        i=0; until [ -e /log/failed ]; do i=$((i+1)); {{ dd if=/dev/zero of={CACHE}/x$i bs=1M count=1 2> /dev/null && sync {CACHE}/x$i; }} || echo $i >> /log/failed; done
         sleep 600""")
     wait_for("the application has written", 20, lambda: closed(pod))
     disk.tear()
@@ -310,7 +330,7 @@ def memory(pod, megabytes, **kwargs):
     app = pod.application(f"""
         i=0; while [ $i -lt {megabytes // 16} ]; do
           i=$((i + 1))
-          head -c 16777216 /dev/zero > {CACHE}/$i && cat {CACHE}/$((i > 40 ? i - 40 : i)) | wc -c >> /log/read || echo $i >> /log/failed
+          dd if=/dev/zero of={CACHE}/$i bs=1M count=16 2> /dev/null && cat {CACHE}/$((i > 40 ? i - 40 : i)) | wc -c >> /log/read || echo $i >> /log/failed
           echo $i >> /log/closed
         done; sleep 600""")
     wait_for(f"{megabytes} MiB are written", 600, lambda: closed(pod) >= megabytes // 16 or not sidecar.running())

@@ -57,10 +57,10 @@ class Podman(Volumes):
             "--privileged", "--device", "/dev/fuse", "--user", "0", "--restart", restart, *limit, "--volume", f"{store or self.store}:{STORE}",
             "--volume", f"{self.volume}:{VOLUME}:rshared", IMAGE, *arguments])
 
-    def application(self, script):
+    def application(self, script, user=USER):
         name = f"{self.name}-application{len(self.names)}"
         return self._start("application", name, [
-            "--user", f"{USER}:{USER}", "--cap-drop", "all", "--security-opt", "no-new-privileges", "--read-only",
+            "--user", f"{user}:{user}", "--cap-drop", "all", "--security-opt", "no-new-privileges", "--read-only",
             "--volume", f"{self.volume}:{VOLUME}:ro,rslave", "--volume", f"{self.log}:/log", "--entrypoint", "/bin/sh", IMAGE, "-c", script])
 
     def prepare(self, script, environment):

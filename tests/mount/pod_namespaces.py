@@ -8,6 +8,7 @@ heals     the sidecar is killed and restarted: the application, never restarted,
 stops     SIGTERM while the application is inside: ends in time, everything is on the disk
 hangs     the probes fail while the daemon hangs, and where nothing is mounted
 seeded    prepare.sh: a new store from an archive, once; the root's owner; an interrupted start; a pod that comes again
+shared    overlays/node-cache: two pods of other users in one cache
 full      a volume that is smaller than the store: no error
 vanished  a volume that is not there, or goes away: told, errors, no mount left
 memory    128 MiB for the daemon, a store of 2 GiB (long: several times that are written)
@@ -33,7 +34,7 @@ def memory(pod):
     group = MemoryGroup(LIMIT)
     try:
         # The whole container, as in a pod; the application's own page cache is not its.
-        sidecar, app = scenarios.memory(pod, 5120 if LONG else 192, before=group.take)
+        sidecar, app = scenarios.memory(pod, 5120 if LONG else 400, before=group.take)
         equal("kills for lack of memory", 0, group.kills())
         step(f"at most {group.highest() / MIB:.0f} of {LIMIT / MIB:.0f} MiB, {group.own() / MIB:.1f} MiB the daemon's own")
         app.kill()
@@ -44,7 +45,7 @@ def memory(pod):
 
 
 ALL = {"heals": lambda pod: scenarios.heals(pod, 5 if LONG else 2), "stops": scenarios.stops, "hangs": scenarios.hangs, "seeded": scenarios.seeded,
-       "full": scenarios.volume_full, "vanished": scenarios.volume_vanished, "memory": memory}
+       "shared": scenarios.shared, "full": scenarios.volume_full, "vanished": scenarios.volume_vanished, "memory": memory}
 
 
 def test():

@@ -32,7 +32,7 @@ def vanished(pod):
 
 
 ALL = {"heals": scenarios.heals, "stops": scenarios.stops, "hangs": scenarios.hangs, "seeded": scenarios.seeded,
-       "full": scenarios.volume_full, "vanished": vanished, "memory": memory}
+       "shared": scenarios.shared, "full": scenarios.volume_full, "vanished": vanished, "memory": memory}
 
 
 def test():
