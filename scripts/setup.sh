@@ -4,6 +4,7 @@
 #   scripts/setup.sh --build-only  to build and run
 #   scripts/setup.sh --bench       and the peers of scripts/bench_store.sh
 #   scripts/setup.sh --libfuse     what scripts/build-libfuse.sh needs
+#   scripts/setup.sh --image       what scripts/build-image.sh and the tests with real containers need
 set -euo pipefail
 
 build=(
@@ -16,8 +17,13 @@ tests=(
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
   rsync sqlite3 attr acl fio stress-ng libarchive-tools jq tmux curl
   zsh fish man-db groff-base bsdutils
+  python3-yaml busybox-static
 )
+# Any node will do, also one that is not Debian's and has npm in it.
+command -v node > /dev/null || tests+=(nodejs)
+command -v npm > /dev/null || tests+=(npm)
 bench=(liblmdb-dev librocksdb-dev persistent-cache-cpp-dev libboost-dev libleveldb-dev)
+image=(buildah podman runc conmon netavark catatonit debootstrap busybox-static)
 libfuse=(meson ninja-build gcc pkg-config liburing-dev libnuma-dev)
 
 case "${1:-}" in
@@ -25,8 +31,9 @@ case "${1:-}" in
   --build-only) wanted=("${build[@]}") ;;
   --bench) wanted=("${build[@]}" "${tests[@]}" "${bench[@]}") ;;
   --libfuse) wanted=("${libfuse[@]}") ;;
-  -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *) echo "usage: $0 [--build-only | --bench | --libfuse]" >&2; exit 2 ;;
+  --image) wanted=("${image[@]}") ;;
+  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "usage: $0 [--build-only | --bench | --libfuse | --image]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

@@ -34,6 +34,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=${LRUFS_JOBS:-2}
 
 scripts/setup.sh
+# Containers, for the tests of them, which are long.
+if (( ${#select[@]} == 0 )); then scripts/setup.sh --image; fi
 
 # stage NAME: announces a stage, and closes the one before it.
 stage_name=

@@ -4,7 +4,7 @@
 #   _cleanup.sh WORK PID SECONDS     when process PID (the test) has ended, or SECONDS have passed; then PID goes, too
 # The second form runs beside each test, in a session of its own, so that a test that is killed or that hangs in the
 # kernel leaves nothing. Mounts are taken by their full path below WORK, processes by their id: lrufs daemons by an
-# argument that starts with WORK.
+# argument that starts with WORK. A test that starts other things puts a script that ends them at WORK/.cleanup.
 # LRUFS_TEST_KEEP=1 keeps the files.
 set -u
 
@@ -29,6 +29,9 @@ mounts() {
     if [[ $path == "$work"/* ]]; then printf '%s\n' "$path"; fi
   done < /proc/self/mountinfo | tac
 }
+
+# What only the test knows how to end, such as containers.
+if [[ -x $work/.cleanup ]]; then timeout 120 "$work/.cleanup" > /dev/null 2>&1; fi
 
 # Daemons first: when the last one is gone, nobody hangs in the kernel any longer.
 for proc in /proc/[0-9]*; do

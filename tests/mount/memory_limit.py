@@ -14,6 +14,7 @@ import random
 import struct
 import time
 import _lib
+from _cgroup import MemoryGroup
 from _evict import content, mixed_size
 from _lib import GIB, KIB, MIB, Mount, check, equal, step
 
@@ -21,49 +22,6 @@ LONG = os.environ.get("LRUFS_LONG") == "1"
 SECONDS = float(os.environ.get("LRUFS_MEMORY_SECONDS", 240 if LONG else 20))
 LIMIT = 128 * MIB
 WRITERS = 2
-
-
-def put(path, text):
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-
-
-def get(path):
-    with open(path, encoding="ascii") as file:
-        return file.read()
-
-
-class MemoryGroup:
-    """A cgroup with a limit; the test skips where none can be made."""
-
-    def __init__(self):
-        name = f"lrufs-test-{os.getpid()}"
-        self.v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-        self.dir = os.path.join("/sys/fs/cgroup" if self.v2 else "/sys/fs/cgroup/memory", name)
-        try:
-            if self.v2 and "memory" not in get("/sys/fs/cgroup/cgroup.subtree_control").split():
-                put("/sys/fs/cgroup/cgroup.subtree_control", "+memory")
-            os.mkdir(self.dir)
-            put(os.path.join(self.dir, "memory.max" if self.v2 else "memory.limit_in_bytes"), str(LIMIT))
-        except OSError as error:
-            _lib.skip(f"no memory cgroup: {error}")
-
-    def take(self, pid):
-        put(os.path.join(self.dir, "cgroup.procs"), str(pid))
-
-    def number(self, name):
-        return int(get(os.path.join(self.dir, name)))
-
-    def highest(self):
-        return self.number("memory.peak" if self.v2 else "memory.max_usage_in_bytes")
-
-    def kills(self):
-        lines = get(os.path.join(self.dir, "memory.events" if self.v2 else "memory.oom_control")).splitlines()
-        return sum(int(line.split()[1]) for line in lines if line.split()[0] == "oom_kill")
-
-    def remove(self):
-        with contextlib.suppress(OSError):
-            os.rmdir(self.dir)
 
 
 def data_of(number, size):
@@ -114,7 +72,7 @@ def fill(mount):
 
 
 def test():
-    group = MemoryGroup()
+    group = MemoryGroup(LIMIT)
     try:
         mount = Mount(size="4G")
         mount.mount()
