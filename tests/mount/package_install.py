@@ -77,9 +77,12 @@ def test():
     lrufs umount /srv/cache; mount -t fuse.lrufs /var/cache/c.lrufs /srv/cache; cat /srv/cache/file; umount /srv/cache
     lrufs check /var/cache/c.lrufs; rmdir /srv/cache; rm /var/cache/c.lrufs""")
     check(out.splitlines()[:2] == ["works", "works"], f"expected the file twice, saw {out}")
-    step("install again, remove, purge")
-    inside(300, f"apt-get -q -y install --reinstall --no-install-recommends ./{names[0]} ./{names[1]}")
+    step("install again, remove, install, purge")
+    install = f"apt-get -q -y install --reinstall --no-install-recommends ./{names[0]} ./{names[1]}"
+    inside(300, install)
     inside(120, "apt-get -q -y remove lrufs liblrufs-store-dev")
+    equal("what is left of the program", "no\n", inside(30, "command -v lrufs || echo no"))
+    inside(300, install)
     inside(120, "apt-get -q -y purge lrufs liblrufs-store-dev")
     equal("files that were left", [], sorted(files() - before)[:20])
     equal("files that are missing", [], sorted(before - files())[:20])
