@@ -45,6 +45,10 @@ endif()
 add_library(lrufs_options INTERFACE)
 target_compile_definitions(lrufs_options INTERFACE _FILE_OFFSET_BITS=64)
 target_include_directories(lrufs_options INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}/generated")
+# No path of this machine in what is shipped, so that two builds give the same bytes (tests/mount/package_reproducible.py).
+# The last one that matches wins.
+target_compile_options(lrufs_options INTERFACE "$<$<CONFIG:Release>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}=.>"
+  "$<$<CONFIG:Release>:-ffile-prefix-map=${PROJECT_BINARY_DIR}=./build>")
 if(LRUFS_FAULTS)
   target_compile_definitions(lrufs_options INTERFACE LRUFS_FAULTS=1)
 endif()

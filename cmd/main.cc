@@ -12,6 +12,7 @@
 #include "cmd/output.h"
 #include "cmd/verbs.h"
 #include "fs/fuse/guard.h"
+#include "fs/fuse/keeper.h"
 #include "lrufs/version.h"
 
 namespace lrufs::cmd {
@@ -92,6 +93,8 @@ int main(int argc, char** argv) {
     std::vector<std::string> arguments(argv, argv + argc);
     if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kGuardVerb)
       return lrufs::fs::fuse::run_guard({arguments.begin() + 2, arguments.end()});
+    if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kKeeperVerb)
+      return lrufs::fs::fuse::run_keeper({arguments.begin() + 2, arguments.end()});
     if (const auto mount = lrufs::cmd::as_mount_command(arguments)) {
       arguments.resize(1);
       arguments.insert(arguments.end(), mount->begin(), mount->end());

@@ -24,6 +24,7 @@
 #include "cmd/service.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
+#include "fs/fuse/confine.h"
 #include "fs/fuse/control_inode.h"
 #include "fs/fuse/event.h"
 #include "fs/fuse/metrics_server.h"
@@ -116,6 +117,7 @@ Status take_options(Arguments& arguments, Plan& plan) {
             "-o " + word +
                 " is not known. lrufs takes size=, sync=, recency=, max_files=, max_file_size=, high=, "
                 "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, "
+                "no_confine, "
                 "from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
                 "fuse(8), such as allow_other or ro");
       }
@@ -316,6 +318,7 @@ int run_in_foreground(Plan plan) {
   const Status ended = fs::fuse::run(plan.run, [&] {
     was_ready = true;
     log_ready(plan);
+    fs::fuse::confine(plan.run.mount);
     service.ready(plan.run.mount.mount_point, plan.run.mount.store);
   });
   if (ended) return kOk;
@@ -326,6 +329,7 @@ int run_in_foreground(Plan plan) {
 [[noreturn]] void serve_as_daemon(const Plan& plan, DaemonLink& link) {
   const Status ended = fs::fuse::run(plan.run, [&] {
     log_ready(plan);
+    fs::fuse::confine(plan.run.mount);
     link.ready();
   });
   if (!ended) fs::fuse::tell(fs::fuse::Level::err, "failed", store::describe(ended.error()));
@@ -414,7 +418,9 @@ Verb add_mount(CLI::App& program) {
                   "threads=N: threads that serve requests (default: 4)\n"
                   "placement=auto|spread|alone|close: which of them answers,\n"
                   "  and where (auto finds out)\n"
-                  "io_uring: requests by io_uring (libfuse 3.18)")
+                  "io_uring: requests by io_uring (libfuse 3.18)\n"
+                  "no_confine: keep all rights (for debugging; by default\n"
+                  "  the daemon gives up what serving does not need)")
       ->type_name("OPT[,OPT...]")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -10,7 +10,7 @@ set -euo pipefail
 build=(
   g++ cmake ninja-build pkg-config ccache git python3
   libfuse3-dev fuse3 libspdlog-dev libfmt-dev libcli11-dev libxxhash-dev libexpected-dev nlohmann-json3-dev
-  libsystemd-dev libarchive-dev prometheus-cpp-dev libmicrohttpd-dev libncurses-dev
+  libsystemd-dev libarchive-dev prometheus-cpp-dev libmicrohttpd-dev libncurses-dev libseccomp-dev
 )
 tests=(
   librapidcheck-dev libgtest-dev libgmock-dev

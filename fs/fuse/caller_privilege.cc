@@ -1,22 +1,22 @@
 #include "fs/fuse/caller_privilege.h"
 
 #include <linux/capability.h>
-#include <sys/stat.h>
-
 #include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "fs/fuse/keeper.h"
+
 namespace lrufs::fs::fuse {
 namespace {
 
-// Identifies the user namespace of a process; capabilities in another one do not count here.
-std::optional<ino_t> user_namespace(const std::string& proc) {
-  struct stat info {};
-  if (::stat((proc + "/ns/user").c_str(), &info) != 0) return std::nullopt;
-  return info.st_ino;
+// Capabilities in another user namespace do not count here. To see that of others is a right of its own.
+std::optional<bool> shares_user_namespace(pid_t pid) {
+  if (Keeper* const keeper = Keeper::of_process(); keeper != nullptr)
+    return keeper->shares_user_namespace(pid);
+  return is_in_own_user_namespace(pid);
 }
 
 std::optional<std::uint64_t> effective_capabilities(const std::string& proc) {
@@ -35,10 +35,7 @@ bool has_capability(pid_t pid, std::uint32_t uid, unsigned capability) {
   const auto capabilities = effective_capabilities(proc);
   if (!capabilities) return uid == 0;
   if ((*capabilities & (std::uint64_t{1} << capability)) == 0) return false;
-  const auto theirs = user_namespace(proc);
-  const auto ours = user_namespace("/proc/self");
-  if (!theirs || !ours) return uid == 0;
-  return *theirs == *ours;
+  return shares_user_namespace(pid).value_or(uid == 0);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "fs/fuse/guard.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mount.h>
@@ -16,6 +17,7 @@
 
 #include "fs/fuse/event.h"
 #include "fs/fuse/mount_point.h"
+#include "fs/fuse/privileges.h"
 
 namespace lrufs::fs::fuse {
 namespace {
@@ -26,10 +28,7 @@ constexpr int kControl = 3;  // the guard's descriptor
 // As the kernel's Documentation/filesystems/fuse.rst has it: a directory a connection, named by the minor
 // number of the device. Belongs to the user who mounted. -1: it is not there. A descriptor stays that of this
 // connection when the number is used again: then nothing happens.
-int open_control(dev_t device) {
-  const std::string path = "/sys/fs/fuse/connections/" + std::to_string(minor(device)) + "/abort";
-  return ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-}
+int open_control(dev_t device) { return ::open(connection_control(device).c_str(), O_WRONLY | O_CLOEXEC); }
 
 bool abort_by_control(int control) { return ::write(control, "1", 1) == 1; }
 
@@ -80,6 +79,10 @@ Guard::~Guard() {
   }
 }
 
+std::string connection_control(dev_t device) {
+  return "/sys/fs/fuse/connections/" + std::to_string(minor(device)) + "/abort";
+}
+
 void abort_connection(dev_t device, const std::string& mount_point) {
   const int control = open_control(device);
   if (control < 0 || !abort_by_control(control)) abort_by_unmount(mount_point);
@@ -101,6 +104,10 @@ int run_guard(const std::vector<std::string>& arguments) {
   ::close_range(0, kControl - 1, 0);
   ::close_range(has_control ? kControl + 1 : kControl, ~0U, 0);
   if (::chdir("/") != 0) return kWrongUse;
+  // To end the connection by its descriptor nothing is needed; else it is unmounted.
+  (void)drop_capabilities_but(
+      has_control ? 0 : capability_bit(CAP_SYS_ADMIN) | capability_bit(CAP_DAC_READ_SEARCH));
+  (void)refuse_new_privileges();
   ::prctl(PR_SET_PDEATHSIG, kParentDied);
   sigset_t death;
   ::sigemptyset(&death);

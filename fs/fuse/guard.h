@@ -37,6 +37,9 @@ class Guard {
   pid_t pid_ = -1;
 };
 
+// The file of fusectl by which the connection of a mount is ended.
+std::string connection_control(dev_t device);
+
 // Ends the connection behind this mount, whatever it is busy with: by fusectl, or else by umount2(2).
 void abort_connection(dev_t device, const std::string& mount_point);
 

@@ -144,6 +144,8 @@ Result<WordUse> apply_mount_word(MountOptions& options, std::string_view word) {
     options.noxattr = true;
   } else if (word == "no_control") {
     options.control = false;
+  } else if (word == "no_confine") {
+    options.confine = false;
   } else if (word == "debug") {
     options.debug = true;
   } else if (word == "io_uring") {

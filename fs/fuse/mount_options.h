@@ -28,6 +28,7 @@ struct MountOptions {
   std::string guard_program;  // see guard.h; empty: no guard
   bool control = true;        // the folder .lrufs (control_requests.h)
   std::string metrics;        // where to serve metrics, "HOST:PORT" (metrics_server.h); empty: nowhere
+  bool confine = true;        // give up rights once it is mounted (confine.h)
   bool foreground = false;    // for the command line; nothing here asks for it
   bool debug = false;         // libfuse prints each request
   unsigned threads = 0;       // that serve requests; 0: chosen by worker_pool.h

@@ -14,6 +14,8 @@
 #include <system_error>
 #include <vector>
 
+#include "fs/fuse/keeper.h"
+
 namespace lrufs::fs::fuse {
 namespace {
 
@@ -91,6 +93,8 @@ void set_read_ahead(dev_t device, std::uint64_t bytes) {
 }
 
 Status detach(const std::string& path, bool lazy) {
+  if (Keeper* const keeper = Keeper::of_process(); keeper != nullptr && keeper->mount_point() == path)
+    return keeper->detach(lazy);
   if (::umount2(path.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
   const int error = errno;
   if (error == EPERM) return detach_by_helper(path, lazy);

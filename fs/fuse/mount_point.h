@@ -19,8 +19,8 @@ std::optional<dev_t> device_at(const std::string& path);
 // hint: needs a writable /sys.
 void set_read_ahead(dev_t device, std::uint64_t bytes);
 
-// umount2(2); for users without the right to, fusermount3. `lazy`: takes the name away even while it is in
-// use. kBusy: in use. The daemon must still serve requests.
+// umount2(2); for users without the right to, fusermount3; the keeper does it for a confined daemon. `lazy`:
+// takes the name away even while it is in use. kBusy: in use. The daemon must still serve requests.
 store::Status detach(const std::string& path, bool lazy);
 
 // Writes back what programs have changed through mappings of files on the mount. The daemon must still serve

@@ -63,7 +63,7 @@ TEST(ApplyMountWord, TellsWhatItIgnores) {
                            "default_permissions", "relatime"}) {
     EXPECT_EQ(use_of(word), WordUse::kIgnored) << word;
   }
-  for (const char* word : {"ro", "noexec", "allow_other", "noxattr", "threads=3", "io_uring",
+  for (const char* word : {"ro", "noexec", "allow_other", "noxattr", "no_confine", "threads=3", "io_uring",
                            "placement=spread", "context=system_u"}) {
     EXPECT_EQ(use_of(word), WordUse::kTaken) << word;
   }
