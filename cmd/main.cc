@@ -11,7 +11,9 @@
 #include "cmd/mount_helper.h"
 #include "cmd/output.h"
 #include "cmd/verbs.h"
+#include "cmd/worker_command.h"
 #include "fs/fuse/guard.h"
+#include "fs/fuse/supervisor.h"
 #include "lrufs/version.h"
 
 namespace lrufs::cmd {
@@ -92,10 +94,15 @@ int main(int argc, char** argv) {
     std::vector<std::string> arguments(argv, argv + argc);
     if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kGuardVerb)
       return lrufs::fs::fuse::run_guard({arguments.begin() + 2, arguments.end()});
+    if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kNoticesVerb)
+      return lrufs::fs::fuse::run_notices();
+    if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kDetachVerb)
+      return lrufs::fs::fuse::run_detach({arguments.begin() + 2, arguments.end()});
     if (const auto mount = lrufs::cmd::as_mount_command(arguments)) {
       arguments.resize(1);
       arguments.insert(arguments.end(), mount->begin(), mount->end());
     }
+    lrufs::cmd::note_command_line(arguments);
     return lrufs::cmd::run(arguments);
   } catch (const std::exception& error) {  // out of memory, or a bug
     std::fprintf(stderr, "lrufs: unexpected: %s\n", error.what());

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,11 +26,14 @@
 #include "cmd/service.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
+#include "cmd/worker_command.h"
 #include "fs/fuse/control_inode.h"
 #include "fs/fuse/event.h"
 #include "fs/fuse/metrics_server.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/run.h"
+#include "fs/fuse/supervisor.h"
+#include "fs/fuse/worker_link.h"
 
 namespace lrufs::cmd {
 namespace {
@@ -63,10 +68,12 @@ struct Arguments {
   bool force = false;
   bool foreground = false;
   bool no_control = false;
+  bool supervise = false;
 };
 
 struct Plan {
   RunOptions run;
+  bool supervise = false;
   LogOptions log;
   MountPointRules rules;
 };
@@ -183,8 +190,9 @@ Result<Plan> make_plan(Arguments arguments) {
   LRUFS_TRY(take_options(arguments, plan));
   store::Options& store = plan.run.store;
   fs::fuse::MountOptions& mount = plan.run.mount;
-  mount.store = absolute_path(arguments.store);
-  mount.mount_point = absolute_path(arguments.mount_point);
+  const auto& worker = worker_command();
+  mount.store = worker ? worker->store : absolute_path(arguments.store);
+  mount.mount_point = worker ? worker->mount_point : absolute_path(arguments.mount_point);
   mount.foreground = arguments.foreground;
   mount.guard_program = "/proc/self/exe";
   store.read_only = mount.read_only;
@@ -227,7 +235,18 @@ Result<Plan> make_plan(Arguments arguments) {
         "--log stderr needs --foreground: in the background there is no stderr. Give a file, or syslog");
   }
   if (plan.log.target != "stderr" && plan.log.target != "syslog")
-    plan.log.target = absolute_path(plan.log.target);
+    plan.log.target = worker ? worker->log : absolute_path(plan.log.target);
+  plan.supervise = arguments.supervise;
+  if (plan.supervise && mount.io_uring) {
+    return fail(
+        Code::kInvalid,
+        "--supervise and -o io_uring exclude each other: the kernel does not send requests again that are in "
+        "flight on io_uring, so nobody could take over");
+  }
+  if (plan.supervise && descriptor_of(mount.mount_point) >= 0) {
+    return fail(Code::kInvalid,
+                "--supervise needs a mount point of its own: who hands /dev/fd/N over has mounted it");
+  }
   return plan;
 }
 
@@ -308,26 +327,61 @@ void log_ready(const Plan& plan) {
                  {{"mount_point", mount.mount_point}, {"store", mount.store}});
 }
 
+// Serves, in this process or, with a supervisor, in workers that it starts.
+Status serve(const Plan& plan, const std::function<void()>& on_ready,
+             const std::function<void(const std::string&)>& on_restart) {
+  if (!plan.supervise) return fs::fuse::run(plan.run, on_ready);
+  fs::fuse::SupervisorOptions options;
+  options.mount = plan.run.mount;
+  options.worker_words = worker_words(plan.run.mount, plan.log.target);
+  options.on_ready = on_ready;
+  options.on_stopping = plan.run.on_stopping;
+  options.on_restart = on_restart;
+  return fs::fuse::supervise(std::move(options));
+}
+
+// A process that a supervisor has started: it has all from the command line that the supervisor got.
+int run_worker(Plan plan) {
+  auto link = fs::fuse::WorkerLink::open();
+  if (!link) return report(link.error());
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);  // they are the supervisor's
+  plan.run.link = link->get();
+  plan.run.on_stopping = [&] { (*link)->stopping(); };
+  const Status ended = fs::fuse::run(plan.run, [&] {
+    (*link)->ready();
+    if (!plan.run.mount.foreground) leave_stderr();
+  });
+  if (!ended) (*link)->failed(ended.error());
+  spdlog::shutdown();
+  return ended ? kOk : kFailed;
+}
+
 int run_in_foreground(Plan plan) {
   const NewStoreGuard guard(plan.run.mount.store);
   bool was_ready = false;
   Service service;
   plan.run.on_stopping = [&] { service.stopping(); };
-  const Status ended = fs::fuse::run(plan.run, [&] {
-    was_ready = true;
-    log_ready(plan);
-    service.ready(plan.run.mount.mount_point, plan.run.mount.store);
-  });
+  const Status ended = serve(
+      plan,
+      [&] {
+        was_ready = true;
+        log_ready(plan);
+        service.ready(plan.run.mount.mount_point, plan.run.mount.store);
+      },
+      [&](const std::string& what) { service.status(what); });
   if (ended) return kOk;
   if (!was_ready) guard.undo();
   return report(about_store(plan.run.mount.store, ended.error()));
 }
 
 [[noreturn]] void serve_as_daemon(const Plan& plan, DaemonLink& link) {
-  const Status ended = fs::fuse::run(plan.run, [&] {
-    log_ready(plan);
-    link.ready();
-  });
+  const Status ended = serve(
+      plan,
+      [&] {
+        log_ready(plan);
+        link.ready();
+      },
+      nullptr);
   if (!ended) fs::fuse::tell(fs::fuse::Level::err, "failed", store::describe(ended.error()));
   if (!ended) link.failed(ended.error());
   spdlog::shutdown();
@@ -350,6 +404,12 @@ int run_in_background(const Plan& plan) {
 int mount(const Arguments& arguments) {
   auto plan = make_plan(arguments);
   if (!plan) return report(plan.error(), kUsage);
+  if (worker_command()) {
+    ::close_range(fs::fuse::kConnectionFd + 1, ~0U, 0);  // what the supervisor has open for itself
+    if (const Status logging = set_up_logging(plan->log); !logging) return report(logging.error());
+    ::prctl(PR_SET_NAME, "lrufs-worker");
+    return run_worker(std::move(*plan));
+  }
   if (!plan->run.mount.foreground) close_inherited_descriptors(descriptor_of(plan->run.mount.mount_point));
   if (const Status fine = check_all(*plan); !fine) return report(fine.error());
   if (const Status logging = set_up_logging(plan->log); !logging) {
@@ -439,6 +499,10 @@ Verb add_mount(CLI::App& program) {
       ->type_name("HOST:PORT");
   app->add_flag("--no-control", arguments->no_control,
                 "No folder .lrufs (not listed) with statistics and commands");
+  app->add_flag("--supervise,!--no-supervise", arguments->supervise,
+                "Survive the daemon's death: another one takes over, and\n"
+                "programs on the mount do not notice (Linux 6.9; not with\n"
+                "io_uring)");
   app->footer(
       "Examples:\n"
       "  lrufs mount --size 10G cache.lrufs /mnt/cache\n"
