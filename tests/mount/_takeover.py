@@ -14,7 +14,7 @@ import _lib
 from _lib import KIB, check, equal
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-AT_FDCWD, AT_EMPTY_PATH, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 0x1000, 1, 2
+AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2
 SLOW = 0.001  # calls that take longer are noted, for the distribution of stalls
 
 
@@ -53,6 +53,13 @@ def renameat2(old, new, flags):
     if LIBC.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), old)
+
+
+def link_open_file(fd, path):
+    follow = 0x400  # AT_SYMLINK_FOLLOW
+    if LIBC.linkat(AT_FDCWD, f"/proc/self/fd/{fd}".encode(), AT_FDCWD, os.fsencode(path), follow) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
 
 
 class Client:
@@ -192,7 +199,6 @@ class Client:
             new = self.any()
             if new == name or new in self.links or name in self.links:
                 return
-            renameat2.__name__ = "renameat2"
             self.call(renameat2, self.path(name), self.path(new), RENAME_EXCHANGE)
             self.files[name], self.files[new] = self.files[new], self.files[name]
             self.names[name], self.names[new] = self.names[new], self.names[name]
@@ -262,7 +268,7 @@ class Client:
         fd = self.call(os.open, self.top, os.O_TMPFILE | os.O_RDWR, 0o600)
         try:
             equal("bytes written", len(data), self.call(os.write, fd, data))
-            self.call(os.link, f"/proc/self/fd/{fd}", self.path(name), follow_symlinks=True)
+            self.call(link_open_file, fd, self.path(name))
         finally:
             self.call(os.close, fd)
         self.files[name], self.names[name] = bytearray(data), None
