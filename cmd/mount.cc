@@ -68,7 +68,7 @@ struct Arguments {
   bool force = false;
   bool foreground = false;
   bool no_control = false;
-  bool supervise = false;
+  int supervise = 0;  // 1: --supervise, -1: --no-supervise
 };
 
 struct Plan {
@@ -87,6 +87,10 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
     if (name == "trim") return arguments.trim = true;
     if (name == "from_checkpoint") return arguments.from_checkpoint = true;
     if (name == "force") return arguments.force = true;
+    if (name == "supervise" || name == "no_supervise") {
+      if (arguments.supervise == 0) arguments.supervise = name == "supervise" ? 1 : -1;
+      return true;
+    }
     if (name == "nonempty") return rules.allow_nonempty = true;
     return false;
   }
@@ -122,7 +126,7 @@ Status take_options(Arguments& arguments, Plan& plan) {
             Code::kInvalid,
             "-o " + word +
                 " is not known. lrufs takes size=, sync=, recency=, max_files=, max_file_size=, high=, "
-                "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, "
+                "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, supervise, no_supervise, "
                 "from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
                 "fuse(8), such as allow_other or ro");
       }
@@ -185,6 +189,25 @@ Status take_watermarks(const Arguments& arguments, store::Options& options) {
   return {};
 }
 
+constexpr bool kSuperviseByDefault = false;
+
+Result<bool> take_supervision(const Arguments& arguments, const MountOptions& mount) {
+  const bool handed_over = descriptor_of(mount.mount_point) >= 0;
+  if (arguments.supervise == 0) return kSuperviseByDefault && !mount.io_uring && !handed_over;
+  if (arguments.supervise < 0) return false;
+  if (mount.io_uring) {
+    return fail(Code::kInvalid,
+                "--supervise and -o io_uring exclude each other: the kernel does not send requests again that are "
+                "in flight on io_uring, so nobody could take over");
+  }
+  if (handed_over) {
+    return fail(Code::kInvalid,
+                "--supervise needs a mount point of its own: whoever hands over " + mount.mount_point +
+                    " has mounted, and keeps the mount");
+  }
+  return true;
+}
+
 Result<Plan> make_plan(Arguments arguments) {
   Plan plan;
   LRUFS_TRY(take_options(arguments, plan));
@@ -236,17 +259,7 @@ Result<Plan> make_plan(Arguments arguments) {
   }
   if (plan.log.target != "stderr" && plan.log.target != "syslog")
     plan.log.target = worker ? worker->log : absolute_path(plan.log.target);
-  plan.supervise = arguments.supervise;
-  if (plan.supervise && mount.io_uring) {
-    return fail(
-        Code::kInvalid,
-        "--supervise and -o io_uring exclude each other: the kernel does not send requests again that are in "
-        "flight on io_uring, so nobody could take over");
-  }
-  if (plan.supervise && descriptor_of(mount.mount_point) >= 0) {
-    return fail(Code::kInvalid,
-                "--supervise needs a mount point of its own: who hands /dev/fd/N over has mounted it");
-  }
+  LRUFS_TRY_ASSIGN(plan.supervise, take_supervision(arguments, mount));
   return plan;
 }
 
@@ -469,7 +482,8 @@ Verb add_mount(CLI::App& program) {
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
                   "max_files=, max_file_size=, high=, low=, trim, ttl=,\n"
                   "ttl_from=, log=, log_level=, log_format=, metrics=,\n"
-                  "no_control, from_checkpoint, force, and:\n"
+                  "no_control, from_checkpoint, force, supervise,\n"
+                  "no_supervise, and:\n"
                   "noxattr: no xattrs; saves a request for each new file\n"
                   "threads=N: threads that serve requests (default: 4)\n"
                   "placement=auto|spread|alone|close: which of them answers,\n"

@@ -51,7 +51,7 @@ void ReceiptTable::drop_kept() {
 }
 
 ServedRequest::ServedRequest(Receipt* slot, std::uint64_t id, std::uint32_t kind, const Executed* executed)
-    : slot_(slot), id_(id), executed_(executed) {
+    : slot_(slot), id_(id), kind_(kind), executed_(executed) {
   if (slot_ == nullptr) return;
   slot_->kind.store(kind, std::memory_order_relaxed);
   slot_->serving.store(id, std::memory_order_release);

@@ -87,6 +87,7 @@ class ServedRequest {
   // Null: the request is to be executed.
   static const Executed* executed();
 
+  [[nodiscard]] std::uint32_t kind() const { return kind_; }
   // The transaction, about to be committed, is this request's change.
   void announce(store::Transaction& txn, store::Ino counted);
   // What else the answer will need, if the change that follows is the last that comes about.
@@ -95,6 +96,7 @@ class ServedRequest {
  private:
   Receipt* slot_;
   std::uint64_t id_;
+  std::uint32_t kind_;
   const Executed* executed_;
   std::uint64_t result_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "fs/crash_point.h"
 #include "fs/volume_impl.h"
 
 namespace lrufs::fs {
@@ -122,9 +123,11 @@ Status Volume::Impl::change(Purpose purpose, const ChangeBody& body) {
           effects.undo();
           LRUFS_TRY(body(txn, effects));
           if (request != nullptr) request->announce(txn, effects.counted());
+          crash_point("changed");
           return {};
         },
         purpose);
+    crash_point("published");
     const std::vector<Ino> expired = status ? std::vector<Ino>() : effects.expired();
     effects.end(status.has_value());
     if (expired.empty()) return status;

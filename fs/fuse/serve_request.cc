@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "fs/crash_point.h"
 #include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/tmpfile_request.h"
 
@@ -75,12 +76,14 @@ void serve_request(fuse_session* session, void* request, std::size_t bytes, Rece
                    const Executed* executed) {
   const RequestHeader header = header_of(request, bytes);
   const ServedRequest served(slot, header.id(), header.opcode, executed);
+  crash_point("begun");
   fuse_buf buffer{};
   buffer.size = bytes;
   buffer.mem = request;
   note_kill_flag(buffer.mem, buffer.size);
   disguise_tmpfile(buffer.mem, buffer.size);
   fuse_session_process_buf(session, &buffer);
+  crash_point("answered");
 }
 
 }  // namespace lrufs::fs::fuse

@@ -40,9 +40,12 @@ using Clock = std::chrono::steady_clock;
 
 // A worker that ends by itself sooner than this has failed, as one that never served.
 constexpr std::chrono::milliseconds kMoment{1000};
-constexpr unsigned kMaxFailures = 20;
+constexpr unsigned kMaxFailures = 12;
+// Killed from outside before it could serve: not its fault, but without memory it may go on like that.
+constexpr unsigned kMaxKilled = 200;
 // Before the next worker, after so many failures in a row: at once, and then longer and longer.
 constexpr std::chrono::milliseconds kLongestPause{2000};
+constexpr std::chrono::milliseconds kLongestPauseIfKilled{32};
 // For the end of the connection after an unmount: at once, unless another mount namespace has a copy.
 constexpr std::chrono::milliseconds kUnmountGrace{1000};
 // A killed worker that does not go: a thread of it waits in the kernel for what only its successor could do.
@@ -152,7 +155,8 @@ class Supervisor {
   pid_t detacher_ = -1;
   bool was_ready_ = false;
   bool stopping_ = false;
-  unsigned failures_ = 0;
+  unsigned failures_ = 0;  // in a row
+  unsigned killed_ = 0;    // the same
   unsigned stuck_looks_ = 0;
   std::optional<Clock::time_point> start_at_;  // the next worker
   std::optional<Clock::time_point> stop_at_;   // the worker is told to stop, unless it has ended by then
@@ -331,16 +335,17 @@ void Supervisor::worker_ended(int status) {
         fail(Code::kIo, "the daemon was ended by " + how + (was_ready_ ? "" : " before the mount answered")));
   }
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-  const bool failed = !worker_.ready || (!killed && Clock::now() - worker_.started < kMoment);
-  failures_ = failed ? failures_ + 1 : 0;
+  const bool failed = !killed && (!worker_.ready || Clock::now() - worker_.started < kMoment);
+  failures_ = failed ? failures_ + 1 : worker_.ready ? 0 : failures_;
+  killed_ = worker_.ready || !killed ? 0 : killed_ + 1;
   memory().supervised.killed = killed ? 1U : 0U;
   const std::string reason = worker_.error ? store::describe(*worker_.error) : how;
   if (memory().resend != TakeoverMemory::Resend::kYes) {
     return end(fail(Code::kIo, "the worker was ended by " + how +
                                    ", and this kernel does not let another one take over"));
   }
-  if (failures_ >= kMaxFailures) {
-    return end(fail(Code::kIo, "gave up: " + std::to_string(failures_) +
+  if (failures_ >= kMaxFailures || killed_ >= kMaxKilled) {
+    return end(fail(Code::kIo, "gave up: " + std::to_string(std::max(failures_, killed_)) +
                                    " workers in a row could not serve; the last one: " + reason));
   }
   restart(reason);
@@ -354,9 +359,10 @@ void Supervisor::restart(const std::string& reason) {
                                                 .count());
   told.last_reason.fill('\0');
   std::copy_n(reason.begin(), std::min(reason.size(), told.last_reason.size() - 1), told.last_reason.begin());
-  const auto pause = failures_ <= 1
-                         ? std::chrono::milliseconds(0)
-                         : std::min(kLongestPause, std::chrono::milliseconds(1U << std::min(failures_, 11U)));
+  const unsigned in_a_row = std::max(failures_, killed_);
+  const auto longest = failures_ >= killed_ ? kLongestPause : kLongestPauseIfKilled;
+  const auto pause = in_a_row <= 1 ? std::chrono::milliseconds(0)
+                                   : std::min(longest, std::chrono::milliseconds(1U << std::min(in_a_row, 11U)));
   start_at_ = Clock::now() + pause;
   const std::string text = where() + ": the worker was ended by " + reason + "; another one takes over";
   if (pause.count() == 0) {

@@ -6,7 +6,7 @@
 // process that writes notifications (kernel_notices.h), and, for the end, one that unmounts. A worker is
 // followed by another one only after waitpid(2) has returned it: nothing of it runs any more then.
 //
-// It gives up if kMaxFailures workers in a row have failed to serve for a moment, or if the kernel does not
+// It gives up if twelve workers in a row have failed to serve for a moment, or if the kernel does not
 // send requests again (before Linux 6.9): then the connection is ended, and nobody hangs.
 //
 // Thread-safety: from one thread, the first of its process, which must not have started others that spawn.

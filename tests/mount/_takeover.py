@@ -15,6 +15,7 @@ from _lib import KIB, check, equal
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2
+ALONE = 0.1  # seconds without another kill
 SLOW = 0.001  # calls that take longer are noted, for the distribution of stalls
 
 
@@ -430,25 +431,23 @@ def run_client(top, seed, log, stop):
 
 
 def stalls(logs, kills):
-    """For each kill the longest that a call took from it on, in seconds."""
+    """For each kill of a worker that had taken over, the longest that a call took from it on, in seconds."""
     slow = []
     for log in logs:
         with contextlib.suppress(OSError):
             with open(log, encoding="ascii") as file:
                 slow += [tuple(map(float, line.split()[:2])) for line in file if len(line.split()) == 3]
-    slow.sort()
-    found = []
-    for when in kills:
-        found.append(max((end - when for start, end in slow if start <= when < end), default=0.0))
-    return sorted(found)
+    alone = [when for before, when, after in zip([0.0] + kills, kills, kills[1:] + [float("inf")])
+             if when - before > ALONE and after - when > ALONE]
+    return sorted(max((end - when for start, end in slow if start <= when < end), default=0.0) for when in alone)
 
 
 def tell_stalls(found):
-    if not found:
-        return
-    at = lambda part: 1000 * found[min(len(found) - 1, int(part * len(found)))]  # noqa: E731
-    print(f"   stall of a call that was running at a kill: median {at(0.5):.1f} ms, 90 % {at(0.9):.1f}, 99 % {at(0.99):.1f}, "
-          f"longest {1000 * found[-1]:.1f}; {len(found)} kills")
+    if found:
+        def at(part):
+            return 1000 * found[min(len(found) - 1, int(part * len(found)))]
+        print(f"   stall of the calls that were running at a kill: median {at(0.5):.1f} ms, 90 % {at(0.9):.1f}, 99 % {at(0.99):.1f}, "
+              f"longest {1000 * found[-1]:.1f} (of {len(found)} kills with none other near)")
 
 
 def statistics(mount):
