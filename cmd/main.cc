@@ -54,12 +54,12 @@ int run(std::vector<std::string> arguments) {
   program.get_formatter()->column_width(34);
   program.footer(kFooter);
   const std::array verbs = {
-      add_mount(program),      add_umount(program),     add_top(program),    add_get(program),
-      add_put(program),        add_ls(program),         add_rm(program),     add_touch(program),
-      add_pin(program),        add_unpin(program),      add_evict(program),  add_stat(program),
-      add_check(program),      add_checkpoint(program), add_resize(program), add_compact(program),
-      add_copy(program),       add_dump(program),       add_load(program),   add_bench(program),
-      add_completion(program), add_manual(program)};
+      add_mount(program),   add_umount(program),     add_upgrade(program),    add_top(program),
+      add_get(program),     add_put(program),        add_ls(program),         add_rm(program),
+      add_touch(program),   add_pin(program),        add_unpin(program),      add_evict(program),
+      add_stat(program),    add_check(program),      add_checkpoint(program), add_resize(program),
+      add_compact(program), add_copy(program),       add_dump(program),       add_load(program),
+      add_bench(program),   add_completion(program), add_manual(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
 
   buffer_output();

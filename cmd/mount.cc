@@ -126,7 +126,8 @@ Status take_options(Arguments& arguments, Plan& plan) {
             Code::kInvalid,
             "-o " + word +
                 " is not known. lrufs takes size=, sync=, recency=, max_files=, max_file_size=, high=, "
-                "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, supervise, no_supervise, "
+                "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, "
+                "supervise, no_supervise, "
                 "from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
                 "fuse(8), such as allow_other or ro");
       }
@@ -196,14 +197,14 @@ Result<bool> take_supervision(const Arguments& arguments, const MountOptions& mo
   if (arguments.supervise == 0) return kSuperviseByDefault && !mount.io_uring && !handed_over;
   if (arguments.supervise < 0) return false;
   if (mount.io_uring) {
-    return fail(Code::kInvalid,
-                "--supervise and -o io_uring exclude each other: the kernel does not send requests again that are "
-                "in flight on io_uring, so nobody could take over");
+    return fail(
+        Code::kInvalid,
+        "--supervise and -o io_uring exclude each other: the kernel does not send requests again that are "
+        "in flight on io_uring, so nobody could take over");
   }
   if (handed_over) {
-    return fail(Code::kInvalid,
-                "--supervise needs a mount point of its own: whoever hands over " + mount.mount_point +
-                    " has mounted, and keeps the mount");
+    return fail(Code::kInvalid, "--supervise needs a mount point of its own: whoever hands over " +
+                                    mount.mount_point + " has mounted, and keeps the mount");
   }
   return true;
 }
@@ -353,11 +354,30 @@ Status serve(const Plan& plan, const std::function<void()>& on_ready,
   return fs::fuse::supervise(std::move(options));
 }
 
+// Before the worker that serves lets go of the store: would this version know its format?
+Status can_read(const std::string& path) {
+  store::Options options;
+  options.read_only = true;
+  options.shared = true;
+  options.create = false;
+  options.bound_given = false;
+  options.background = false;
+  LRUFS_TRY_ASSIGN(const auto opened, store::Store::open(path, options));
+  return opened->close();
+}
+
 // A process that a supervisor has started: it has all from the command line that the supervisor got.
 int run_worker(Plan plan) {
   auto link = fs::fuse::WorkerLink::open();
   if (!link) return report(link.error());
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);  // they are the supervisor's
+  if (worker_command()->stands_by) {
+    if (const Status readable = can_read(plan.run.mount.store); !readable) {
+      (*link)->failed(readable.error());
+      return kFailed;
+    }
+    if (!(*link)->await_turn()) return kFailed;
+  }
   plan.run.link = link->get();
   plan.run.on_stopping = [&] { (*link)->stopping(); };
   const Status ended = fs::fuse::run(plan.run, [&] {

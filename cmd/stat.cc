@@ -204,7 +204,8 @@ void print_supervision(const json& answer) {
   const std::uint64_t restarts = number_in(*found, "restarts");
   const std::string last = restarts == 0 ? "" : ", the last one after " + text_in(*found, "last_reason");
   row("Supervised", "worker " + std::to_string(number_in(*found, "worker_pid")) + ", " +
-                        (restarts == 0 ? "no takeover so far" : counted(restarts, "takeover", "takeovers")) + last);
+                        (restarts == 0 ? "no takeover so far" : counted(restarts, "takeover", "takeovers")) +
+                        last);
 }
 
 void print_for_people(const json& answer) {

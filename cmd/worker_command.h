@@ -18,6 +18,7 @@ struct WorkerCommand {
   std::string store;
   std::string mount_point;
   std::string log;
+  bool stands_by = false;
 };
 
 // Of this process; nullopt: it is no worker.

@@ -14,7 +14,8 @@
 namespace lrufs::fs {
 
 void crash_point(const char* place) {
-  static const char* const path = std::getenv("LRUFS_CRASH_FILE");  // NOLINT(concurrency-mt-unsafe): never set
+  static const char* const path =
+      std::getenv("LRUFS_CRASH_FILE");  // NOLINT(concurrency-mt-unsafe): never set
   if (path == nullptr || ServedRequest::current() == nullptr) return;
   std::ifstream file(path);
   std::uint32_t kind = 0;

@@ -38,6 +38,8 @@ bool stays_behind(std::uint32_t opcode) {
   return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
 }
 
+bool has_ended(int error) { return error == ENODEV || error == ENOTCONN || error == ECONNABORTED; }
+
 // The descriptor does not wait, as long as it lives. (It is the supervisor's, too, which never reads.)
 class NonBlocking {
  public:
@@ -110,14 +112,17 @@ Status Recovery::read(std::size_t max_write) {
   const LockedBuffer buffer(max_write + store::kPageSize);
   if (buffer.data() == nullptr) return fail(Code::kIo, "no memory for the buffers of requests", ENOMEM);
   const fuse_out_header resend{.len = sizeof(fuse_out_header), .error = kNotifyResend, .unique = 0};
-  if (::write(fd, &resend, sizeof resend) < 0)
+  if (::write(fd, &resend, sizeof resend) < 0) {
+    if (has_ended(errno)) return fail(Code::kStale);
     return fail(Code::kIo, "the kernel does not send requests again", errno);
+  }
   const NonBlocking without_waiting(fd);
   for (;;) {
     const ssize_t n = ::read(fd, buffer.data(), max_write + store::kPageSize);
     if (n < 0) {
       if (errno == EAGAIN) break;
       if (errno == EINTR || errno == ENOENT) continue;
+      if (has_ended(errno)) return fail(Code::kStale);
       return fail(Code::kIo, "reading requests: " + std::generic_category().message(errno), errno);
     }
     if (!take(buffer.data(), static_cast<std::size_t>(n))) break;
@@ -175,6 +180,11 @@ void Recovery::serve() {
   // One after the other where one of them may be deadly, so that it is alone in being suspected again.
   const bool careful =
       std::ranges::any_of(requests_, [](const Resent& request) { return request.weight >= kCrash; });
+  // The worker before may have died between the publish and the checkpoint that belongs to the answer.
+  const bool any_executed =
+      std::ranges::any_of(requests_, [](const Resent& request) { return request.executed != nullptr; });
+  if (any_executed && context_.store_options.sync == store::Options::Sync::kAlways)
+    (void)context_.volume.store().checkpoint();
   std::atomic<std::size_t> next{0};
   const auto work = [&] {
     Receipt* const slot = receipts_.claim();

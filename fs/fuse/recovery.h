@@ -27,7 +27,7 @@ class Recovery {
   Recovery(const Recovery&) = delete;
   Recovery& operator=(const Recovery&) = delete;
 
-  // Asks for them and reads them. kIo: the connection is gone, or the kernel does not know this.
+  // Asks for them and reads them. kStale: the connection has ended. kIo: the kernel does not know this.
   store::Status read(std::size_t max_write);
   // Answers all of them, and forgets what was kept for them.
   void serve();

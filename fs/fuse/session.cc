@@ -182,7 +182,11 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
   std::optional<Recovery> recovery;
   if (link != nullptr && link->takes_over()) {
     recovery.emplace(session_, context_, link->memory(), link->receipts());
-    LRUFS_TRY(recovery->read(context_.connection.max_write));
+    if (const Status read = recovery->read(context_.connection.max_write); !read) {
+      // Unmounted while nobody served: what is left is to close the store.
+      if (read.error().code == Code::kStale) return ended(/*disconnected=*/true);
+      return fail(read.error());
+    }
   }
   WorkerPool pool(session_, context_.connection.max_write, context_.options.placement,
                   link != nullptr ? &link->receipts() : nullptr);

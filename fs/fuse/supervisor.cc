@@ -26,6 +26,7 @@
 #include "fs/fuse/mount_point.h"
 #include "fs/fuse/spawn.h"
 #include "fs/fuse/takeover_memory.h"
+#include "fs/fuse/upgrade_socket.h"
 #include "fs/fuse/worker_link.h"
 
 namespace lrufs::fs::fuse {
@@ -138,6 +139,11 @@ class Supervisor {
   void begin_stop(int signal);
   void detached(int status);
   void look_for_stuck();
+  void begin_upgrade();
+  void hear_candidate();
+  void upgrade_failed(const std::string& why);
+  void promote();
+  Result<Child> spawn_worker(const std::string& program, std::string_view verb);
   [[nodiscard]] bool is_connected() const;
   void end(Status status);
   void end_connection();
@@ -152,6 +158,11 @@ class Supervisor {
   std::optional<dev_t> device_;
   std::optional<Guard> guard_;
   Child worker_;
+  UpgradeSocket upgrades_;
+  Child candidate_;  // stands by, with the program of an upgrade
+  std::string candidate_program_;
+  bool handing_over_ = false;     // the worker was told to let the candidate go on
+  std::string fallback_program_;  // while the candidate has not served yet
   pid_t detacher_ = -1;
   bool was_ready_ = false;
   bool stopping_ = false;
@@ -180,18 +191,22 @@ Status Supervisor::run() {
   return *end_;
 }
 
-Status Supervisor::start_worker() {
-  memory().supervised.generation.fetch_add(1);
+Result<Supervisor::Child> Supervisor::spawn_worker(const std::string& program, std::string_view verb) {
   LRUFS_TRY_ASSIGN(Pair link, socket_pair());
-  std::vector<std::string> words = {"lrufs", std::string(kWorkerVerb)};
+  std::vector<std::string> words = {"lrufs", std::string(verb)};
   words.insert(words.end(), options_.worker_words.begin(), options_.worker_words.end());
   const Fd memory_fd(move_up(::fcntl(memory_->fd(), F_DUPFD_CLOEXEC, 10)));
   std::vector<std::pair<int, int>> descriptors = {
       {link.theirs.get(), kLinkFd}, {memory_fd.get(), kMemoryFd}, {notices_.theirs.get(), kNoticesFd}};
   if (connection_.get() >= 0) descriptors.emplace_back(connection_.get(), kConnectionFd);
-  LRUFS_TRY_ASSIGN(const pid_t pid, spawn_process(options_.program, words, descriptors));
-  worker_ =
-      Child{.pid = pid, .link = std::move(link.ours), .started = Clock::now(), .ready = false, .error = {}};
+  LRUFS_TRY_ASSIGN(const pid_t pid, spawn_process(program, words, descriptors));
+  return Child{
+      .pid = pid, .link = std::move(link.ours), .started = Clock::now(), .ready = false, .error = {}};
+}
+
+Status Supervisor::start_worker() {
+  memory().supervised.generation.fetch_add(1);
+  LRUFS_TRY_ASSIGN(worker_, spawn_worker(options_.program, kWorkerVerb));
   return {};
 }
 
@@ -231,15 +246,19 @@ std::optional<std::chrono::milliseconds> Supervisor::next_look() const {
 }
 
 void Supervisor::wait() {
-  std::array<pollfd, 2> fds{{{.fd = signals_.get(), .events = POLLIN, .revents = 0},
-                             {.fd = worker_.link.get(), .events = POLLIN, .revents = 0}}};
+  std::array<pollfd, 4> fds{{{.fd = signals_.get(), .events = POLLIN, .revents = 0},
+                             {.fd = worker_.link.get(), .events = POLLIN, .revents = 0},
+                             {.fd = candidate_.link.get(), .events = POLLIN, .revents = 0},
+                             {.fd = upgrades_.fd(), .events = POLLIN, .revents = 0}}};
   const auto left = next_look();
   const int timeout = static_cast<int>(left ? left->count() : kLook.count());
   const int n = ::poll(fds.data(), fds.size(), timeout);
   if (n == 0 && !left) look_for_stuck();
   if (n > 0 && fds[1].revents != 0) listen();
+  if (n > 0 && fds[2].revents != 0) hear_candidate();
   if (n > 0 && fds[0].revents != 0) take_signals();
   if (end_) return;
+  if (n > 0 && fds[3].revents != 0) begin_upgrade();
   const auto now = Clock::now();
   if (start_at_ && now >= *start_at_) {
     start_at_.reset();
@@ -273,8 +292,16 @@ void Supervisor::hear(const Packet& packet) {
       return;
     case Message::kReady:
       worker_.ready = true;
+      if (!fallback_program_.empty()) {
+        fallback_program_.clear();
+        memory().supervised.upgrades.fetch_add(1);
+        tell(Level::info, "upgraded", where() + ": upgraded to " + options_.program,
+             {{"mount_point", where()}, {"program", options_.program}});
+        upgrades_.answer("");
+      }
       if (was_ready_) return;
       was_ready_ = true;
+      if (memory().resend == TakeoverMemory::Resend::kYes) (void)upgrades_.listen();
       if (memory().resend == TakeoverMemory::Resend::kNo)
         tell(
             Level::warn, "no_takeover",
@@ -313,6 +340,13 @@ void Supervisor::reap() {
     notices_pid_ = -1;
     if (is_connected()) (void)start_notices();
   }
+  if (candidate_.pid > 0 && ::waitpid(candidate_.pid, &status, WNOHANG) == candidate_.pid) {
+    hear_candidate();  // its last words
+    candidate_.pid = -1;
+    const std::string how = how_it_ended(status);
+    upgrade_failed(candidate_.error ? store::describe(*candidate_.error)
+                                    : "the new version ended with " + how);
+  }
   if (worker_.pid > 0 && ::waitpid(worker_.pid, &status, WNOHANG) == worker_.pid) worker_ended(status);
 }
 
@@ -329,6 +363,8 @@ void Supervisor::worker_ended(int status) {
   worker_.pid = -1;
   const std::string how = how_it_ended(status);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return end({});
+  if (handing_over_ && candidate_.pid > 0 && is_connected()) return promote();
+  handing_over_ = false;
   if (!was_ready_ || !is_connected()) {
     if (worker_.error) return end(fail(*worker_.error));
     return end(
@@ -352,6 +388,11 @@ void Supervisor::worker_ended(int status) {
 }
 
 void Supervisor::restart(const std::string& reason) {
+  if (!fallback_program_.empty()) {
+    options_.program = std::exchange(fallback_program_, {});
+    upgrades_.answer("the new version could not take over (" + reason + "): the old one goes on");
+  }
+  upgrade_failed("the worker ended meanwhile: try again");
   auto& told = memory().supervised;
   told.restarts.fetch_add(1);
   told.last_at = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -361,8 +402,9 @@ void Supervisor::restart(const std::string& reason) {
   std::copy_n(reason.begin(), std::min(reason.size(), told.last_reason.size() - 1), told.last_reason.begin());
   const unsigned in_a_row = std::max(failures_, killed_);
   const auto longest = failures_ >= killed_ ? kLongestPause : kLongestPauseIfKilled;
-  const auto pause = in_a_row <= 1 ? std::chrono::milliseconds(0)
-                                   : std::min(longest, std::chrono::milliseconds(1U << std::min(in_a_row, 11U)));
+  const auto pause = in_a_row <= 1
+                         ? std::chrono::milliseconds(0)
+                         : std::min(longest, std::chrono::milliseconds(1U << std::min(in_a_row, 11U)));
   start_at_ = Clock::now() + pause;
   const std::string text = where() + ": the worker was ended by " + reason + "; another one takes over";
   if (pause.count() == 0) {
@@ -373,6 +415,63 @@ void Supervisor::restart(const std::string& reason) {
   tell(Level::warn, "worker_restarted", text,
        {{"mount_point", where()}, {"reason", reason}, {"restarts", told.restarts.load()}});
   if (options_.on_restart) options_.on_restart(text);
+}
+
+// --- upgrades ----------------------------------------------------------------------------------------------
+
+void Supervisor::begin_upgrade() {
+  const auto program = upgrades_.accept();
+  if (!program) return;
+  if (stopping_ || !worker_.ready || candidate_.pid > 0) {
+    upgrades_.answer("it is not the moment: a worker is just starting, or the mount is ending");
+    return;
+  }
+  candidate_program_ = *program;
+  auto candidate = spawn_worker(*program, kStandbyVerb);
+  if (!candidate) {
+    upgrades_.answer(store::describe(candidate.error()));
+    return;
+  }
+  candidate_ = *std::move(candidate);
+}
+
+void Supervisor::hear_candidate() {
+  while (const auto packet = receive_message(candidate_.link.get(), false)) {
+    if (packet->what == Message::kFailed) candidate_.error = packet->error;
+    if (packet->what == Message::kStandsBy && worker_.ready) {
+      handing_over_ = true;
+      send_message(worker_.link.get(), Message::kHandOver);
+    }
+    if (packet->what == Message::kStandsBy) return;
+  }
+  candidate_.link = Fd();
+}
+
+// Nothing happens if there is none.
+void Supervisor::upgrade_failed(const std::string& why) {
+  if (candidate_.pid > 0) {
+    ::kill(candidate_.pid, SIGKILL);
+    ::waitpid(candidate_.pid, nullptr, 0);
+    candidate_.pid = -1;
+  } else if (candidate_program_.empty()) {
+    return;
+  }
+  if (!handing_over_)
+    tell(Level::warn, "upgrade_failed", where() + ": no upgrade to " + candidate_program_ + ": " + why);
+  candidate_ = Child();
+  candidate_program_.clear();
+  upgrades_.answer(why);
+}
+
+// The worker has let go: the candidate's turn.
+void Supervisor::promote() {
+  handing_over_ = false;
+  worker_ = std::exchange(candidate_, Child());
+  worker_.started = Clock::now();
+  fallback_program_ = std::exchange(options_.program, std::exchange(candidate_program_, {}));
+  memory().supervised.generation.fetch_add(1);
+  memory().supervised.killed = 1;  // nobody is to be suspected
+  send_message(worker_.link.get(), Message::kTakeOver);
 }
 
 // A killed process whose first thread is gone, and which does not go.
@@ -430,9 +529,8 @@ void Supervisor::end(Status status) {
 }
 
 void Supervisor::end_connection() {
-  if (worker_.pid > 0) {
-    ::kill(worker_.pid, SIGKILL);
-  }
+  upgrade_failed("the mount is ending");
+  if (worker_.pid > 0) ::kill(worker_.pid, SIGKILL);
   if (device_ && device_at(where()) == device_) {
     // Given up, or aborted: the name goes as well, so that the next mount finds a folder.
     if (is_connected()) abort_connection(*device_, where());

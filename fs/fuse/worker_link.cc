@@ -111,6 +111,12 @@ Result<int> WorkerLink::connection() {
   return answer->fd;
 }
 
+bool WorkerLink::await_turn() {
+  send_message(kLinkFd, Message::kStandsBy);
+  const auto answer = receive_message(kLinkFd, true);
+  return answer && answer->what == Message::kTakeOver;
+}
+
 std::optional<Message> WorkerLink::order() {
   const auto packet = receive_message(kLinkFd, false);
   if (!packet) return std::nullopt;

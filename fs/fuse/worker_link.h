@@ -17,6 +17,7 @@ namespace lrufs::fs::fuse {
 
 // The first argument of a process that is to be a worker, and the descriptors that it is started with.
 inline constexpr std::string_view kWorkerVerb = "worker";
+inline constexpr std::string_view kStandbyVerb = "standby";  // the same, but it waits for its turn
 inline constexpr int kLinkFd = 3;
 inline constexpr int kMemoryFd = 4;
 inline constexpr int kNoticesFd = 5;     // kernel_notices.h
@@ -69,6 +70,8 @@ class WorkerLink {
   [[nodiscard]] int fd() const { return kLinkFd; }
   std::optional<Message> order();
 
+  // Of one that stands by: it could take over. False: it is not wanted.
+  bool await_turn();
   void ready() { send_message(kLinkFd, Message::kReady); }
   void stopping() { send_message(kLinkFd, Message::kStopping); }
   void failed(const store::Error& error) { send_failure(kLinkFd, error); }

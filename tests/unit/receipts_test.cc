@@ -31,7 +31,8 @@ class Receipts : public ::testing::Test {
     table_ = std::make_unique<ReceiptTable>(slots_);
     store::Options options;
     options.bound = 64U << 20U;
-    auto opened = Volume::open(dir_.file("store"), options, {.receipts = table_.get(), .takes_over = takes_over});
+    auto opened =
+        Volume::open(dir_.file("store"), options, {.receipts = table_.get(), .takes_over = takes_over});
     ASSERT_TRUE(opened);
     volume_ = *std::move(opened);
   }
@@ -116,7 +117,9 @@ TEST_F(Receipts, WhatWasNotPublishedWasNotExecuted) {
 }
 
 TEST_F(Receipts, OutliveTheProcessThatHasNotAnsweredEither) {
-  die_in([&] { ASSERT_TRUE(volume_->unlink(store::kRootIno, "b") || volume_->make(store::kRootIno, "a", 0100644, 0, {})); });
+  die_in([&] {
+    ASSERT_TRUE(volume_->unlink(store::kRootIno, "b") || volume_->make(store::kRootIno, "a", 0100644, 0, {}));
+  });
   open(true);
   // It dies before it answers, after others have been served.
   for (std::size_t i = 0; i + 1 < slots_.size(); ++i) {
