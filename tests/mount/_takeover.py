@@ -26,7 +26,7 @@ def worker_of(supervisor):
             for child in map(int, file.read().split()):
                 with contextlib.suppress(OSError):
                     with open(f"/proc/{child}/cmdline", "rb") as line:
-                        if line.read().split(b"\0")[1:2] == [b"worker"]:
+                        if line.read().split(b"\0")[1:2] in ([b"worker"], [b"standby"]):
                             return child
     return None
 
