@@ -127,6 +127,8 @@ store::Result<DaemonLink> fork_daemon() {
   return DaemonLink(0, ends[1]);
 }
 
+void leave_stderr() { point_to_null(STDERR_FILENO); }
+
 void close_inherited_descriptors(int keep) {
   constexpr unsigned kFirst = STDERR_FILENO + 1;
   if (keep < static_cast<int>(kFirst)) {

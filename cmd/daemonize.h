@@ -40,6 +40,9 @@ class DaemonLink {
 
 store::Result<DaemonLink> fork_daemon();
 
+// stderr goes to /dev/null: what DaemonLink::ready() does, for a process beside the daemon.
+void leave_stderr();
+
 // Closes what the process was started with beyond stdio, but `keep` (-1: nothing): a pipe or a lock of a
 // script must not be held for as long as the daemon lives. Before anything of ours is open.
 void close_inherited_descriptors(int keep);

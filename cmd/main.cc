@@ -11,8 +11,10 @@
 #include "cmd/mount_helper.h"
 #include "cmd/output.h"
 #include "cmd/verbs.h"
+#include "cmd/worker_command.h"
 #include "fs/fuse/guard.h"
 #include "fs/fuse/keeper.h"
+#include "fs/fuse/supervisor.h"
 #include "lrufs/version.h"
 
 namespace lrufs::cmd {
@@ -53,12 +55,12 @@ int run(std::vector<std::string> arguments) {
   program.get_formatter()->column_width(34);
   program.footer(kFooter);
   const std::array verbs = {
-      add_mount(program),      add_umount(program),     add_top(program),    add_get(program),
-      add_put(program),        add_ls(program),         add_rm(program),     add_touch(program),
-      add_pin(program),        add_unpin(program),      add_evict(program),  add_stat(program),
-      add_check(program),      add_checkpoint(program), add_resize(program), add_compact(program),
-      add_copy(program),       add_dump(program),       add_load(program),   add_bench(program),
-      add_completion(program), add_manual(program)};
+      add_mount(program),   add_umount(program),     add_upgrade(program),    add_top(program),
+      add_get(program),     add_put(program),        add_ls(program),         add_rm(program),
+      add_touch(program),   add_pin(program),        add_unpin(program),      add_evict(program),
+      add_stat(program),    add_check(program),      add_checkpoint(program), add_resize(program),
+      add_compact(program), add_copy(program),       add_dump(program),       add_load(program),
+      add_bench(program),   add_completion(program), add_manual(program)};
   for (const Verb& verb : verbs) verb.app->set_version_flag("--version", version, "Print the version");
 
   buffer_output();
@@ -95,10 +97,15 @@ int main(int argc, char** argv) {
       return lrufs::fs::fuse::run_guard({arguments.begin() + 2, arguments.end()});
     if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kKeeperVerb)
       return lrufs::fs::fuse::run_keeper({arguments.begin() + 2, arguments.end()});
+    if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kNoticesVerb)
+      return lrufs::fs::fuse::run_notices();
+    if (arguments.size() > 1 && arguments[1] == lrufs::fs::fuse::kDetachVerb)
+      return lrufs::fs::fuse::run_detach({arguments.begin() + 2, arguments.end()});
     if (const auto mount = lrufs::cmd::as_mount_command(arguments)) {
       arguments.resize(1);
       arguments.insert(arguments.end(), mount->begin(), mount->end());
     }
+    lrufs::cmd::note_command_line(arguments);
     return lrufs::cmd::run(arguments);
   } catch (const std::exception& error) {  // out of memory, or a bug
     std::fprintf(stderr, "lrufs: unexpected: %s\n", error.what());

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,12 +26,15 @@
 #include "cmd/service.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
+#include "cmd/worker_command.h"
 #include "fs/fuse/confine.h"
 #include "fs/fuse/control_inode.h"
 #include "fs/fuse/event.h"
 #include "fs/fuse/metrics_server.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/run.h"
+#include "fs/fuse/supervisor.h"
+#include "fs/fuse/worker_link.h"
 
 namespace lrufs::cmd {
 namespace {
@@ -64,10 +69,12 @@ struct Arguments {
   bool force = false;
   bool foreground = false;
   bool no_control = false;
+  int supervise = 0;  // 1: --supervise, -1: --no-supervise
 };
 
 struct Plan {
   RunOptions run;
+  bool supervise = false;
   LogOptions log;
   MountPointRules rules;
 };
@@ -81,6 +88,10 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
     if (name == "trim") return arguments.trim = true;
     if (name == "from_checkpoint") return arguments.from_checkpoint = true;
     if (name == "force") return arguments.force = true;
+    if (name == "supervise" || name == "no_supervise") {
+      if (arguments.supervise == 0) arguments.supervise = name == "supervise" ? 1 : -1;
+      return true;
+    }
     if (name == "nonempty") return rules.allow_nonempty = true;
     return false;
   }
@@ -117,7 +128,7 @@ Status take_options(Arguments& arguments, Plan& plan) {
             "-o " + word +
                 " is not known. lrufs takes size=, sync=, recency=, max_files=, max_file_size=, high=, "
                 "low=, trim, ttl=, ttl_from=, log=, log_level=, log_format=, metrics=, no_control, "
-                "no_confine, "
+                "no_confine, supervise, no_supervise, "
                 "from_checkpoint, force and nonempty; the rest are the options of mount(8) and "
                 "fuse(8), such as allow_other or ro");
       }
@@ -180,13 +191,33 @@ Status take_watermarks(const Arguments& arguments, store::Options& options) {
   return {};
 }
 
+constexpr bool kSuperviseByDefault = false;
+
+Result<bool> take_supervision(const Arguments& arguments, const MountOptions& mount) {
+  const bool handed_over = descriptor_of(mount.mount_point) >= 0;
+  if (arguments.supervise == 0) return kSuperviseByDefault && !mount.io_uring && !handed_over;
+  if (arguments.supervise < 0) return false;
+  if (mount.io_uring) {
+    return fail(
+        Code::kInvalid,
+        "--supervise and -o io_uring exclude each other: the kernel does not send requests again that are "
+        "in flight on io_uring, so nobody could take over");
+  }
+  if (handed_over) {
+    return fail(Code::kInvalid, "--supervise needs a mount point of its own: whoever hands over " +
+                                    mount.mount_point + " has mounted, and keeps the mount");
+  }
+  return true;
+}
+
 Result<Plan> make_plan(Arguments arguments) {
   Plan plan;
   LRUFS_TRY(take_options(arguments, plan));
   store::Options& store = plan.run.store;
   fs::fuse::MountOptions& mount = plan.run.mount;
-  mount.store = absolute_path(arguments.store);
-  mount.mount_point = absolute_path(arguments.mount_point);
+  const auto& worker = worker_command();
+  mount.store = worker ? worker->store : absolute_path(arguments.store);
+  mount.mount_point = worker ? worker->mount_point : absolute_path(arguments.mount_point);
   mount.foreground = arguments.foreground;
   mount.guard_program = "/proc/self/exe";
   store.read_only = mount.read_only;
@@ -229,7 +260,8 @@ Result<Plan> make_plan(Arguments arguments) {
         "--log stderr needs --foreground: in the background there is no stderr. Give a file, or syslog");
   }
   if (plan.log.target != "stderr" && plan.log.target != "syslog")
-    plan.log.target = absolute_path(plan.log.target);
+    plan.log.target = worker ? worker->log : absolute_path(plan.log.target);
+  LRUFS_TRY_ASSIGN(plan.supervise, take_supervision(arguments, mount));
   return plan;
 }
 
@@ -310,28 +342,84 @@ void log_ready(const Plan& plan) {
                  {{"mount_point", mount.mount_point}, {"store", mount.store}});
 }
 
+// Serves, in this process or, with a supervisor, in workers that it starts.
+Status serve(const Plan& plan, const std::function<void()>& on_ready,
+             const std::function<void(const std::string&)>& on_restart) {
+  if (!plan.supervise) {
+    return fs::fuse::run(plan.run, [&] {
+      log_ready(plan);
+      fs::fuse::confine(plan.run.mount);
+      on_ready();
+    });
+  }
+  fs::fuse::SupervisorOptions options;
+  options.mount = plan.run.mount;
+  options.worker_words = worker_words(plan.run.mount, plan.log.target);
+  options.on_ready = [&] {
+    log_ready(plan);
+    on_ready();
+  };
+  options.on_stopping = plan.run.on_stopping;
+  options.on_restart = on_restart;
+  return fs::fuse::supervise(std::move(options));
+}
+
+// Before the worker that serves lets go of the store: would this version know its format?
+Status can_read(const std::string& path) {
+  store::Options options;
+  options.read_only = true;
+  options.shared = true;
+  options.create = false;
+  options.bound_given = false;
+  options.background = false;
+  LRUFS_TRY_ASSIGN(const auto opened, store::Store::open(path, options));
+  return opened->close();
+}
+
+// A process that a supervisor has started: it has all from the command line that the supervisor got.
+int run_worker(Plan plan) {
+  auto link = fs::fuse::WorkerLink::open();
+  if (!link) return report(link.error());
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);  // they are the supervisor's
+  if (worker_command()->stands_by) {
+    if (const Status readable = can_read(plan.run.mount.store); !readable) {
+      (*link)->failed(readable.error());
+      return kFailed;
+    }
+    if (!(*link)->await_turn()) return kFailed;
+  }
+  plan.run.link = link->get();
+  plan.run.on_stopping = [&] { (*link)->stopping(); };
+  const Status ended = fs::fuse::run(plan.run, [&] {
+    fs::fuse::confine(plan.run.mount);
+    (*link)->ready();
+    if (!plan.run.mount.foreground) leave_stderr();
+  });
+  if (!ended) (*link)->failed(ended.error());
+  spdlog::shutdown();
+  return ended ? kOk : kFailed;
+}
+
 int run_in_foreground(Plan plan) {
   const NewStoreGuard guard(plan.run.mount.store);
   bool was_ready = false;
   Service service;
   plan.run.on_stopping = [&] { service.stopping(); };
-  const Status ended = fs::fuse::run(plan.run, [&] {
-    was_ready = true;
-    log_ready(plan);
-    fs::fuse::confine(plan.run.mount);
-    service.ready(plan.run.mount.mount_point, plan.run.mount.store);
-  });
+  const Status ended = serve(
+      plan,
+      [&] {
+        was_ready = true;
+        service.ready(plan.run.mount.mount_point, plan.run.mount.store);
+      },
+      [&](const std::string& what) { service.status(what); });
   if (ended) return kOk;
   if (!was_ready) guard.undo();
   return report(about_store(plan.run.mount.store, ended.error()));
 }
 
 [[noreturn]] void serve_as_daemon(const Plan& plan, DaemonLink& link) {
-  const Status ended = fs::fuse::run(plan.run, [&] {
-    log_ready(plan);
-    fs::fuse::confine(plan.run.mount);
-    link.ready();
-  });
+  const Status ended = serve(
+      plan, [&] { link.ready(); }, nullptr);
   if (!ended) fs::fuse::tell(fs::fuse::Level::err, "failed", store::describe(ended.error()));
   if (!ended) link.failed(ended.error());
   spdlog::shutdown();
@@ -354,6 +442,12 @@ int run_in_background(const Plan& plan) {
 int mount(const Arguments& arguments) {
   auto plan = make_plan(arguments);
   if (!plan) return report(plan.error(), kUsage);
+  if (worker_command()) {
+    ::close_range(fs::fuse::kConnectionFd + 1, ~0U, 0);  // what the supervisor has open for itself
+    if (const Status logging = set_up_logging(plan->log); !logging) return report(logging.error());
+    ::prctl(PR_SET_NAME, "lrufs-worker");
+    return run_worker(std::move(*plan));
+  }
   if (!plan->run.mount.foreground) close_inherited_descriptors(descriptor_of(plan->run.mount.mount_point));
   if (const Status fine = check_all(*plan); !fine) return report(fine.error());
   if (const Status logging = set_up_logging(plan->log); !logging) {
@@ -413,7 +507,8 @@ Verb add_mount(CLI::App& program) {
                   "nonempty or fsname=NAME; also size=, sync=, recency=,\n"
                   "max_files=, max_file_size=, high=, low=, trim, ttl=,\n"
                   "ttl_from=, log=, log_level=, log_format=, metrics=,\n"
-                  "no_control, from_checkpoint, force, and:\n"
+                  "no_control, from_checkpoint, force, supervise,\n"
+                  "no_supervise, and:\n"
                   "noxattr: no xattrs; saves a request for each new file\n"
                   "threads=N: threads that serve requests (default: 4)\n"
                   "placement=auto|spread|alone|close: which of them answers,\n"
@@ -445,6 +540,10 @@ Verb add_mount(CLI::App& program) {
       ->type_name("HOST:PORT");
   app->add_flag("--no-control", arguments->no_control,
                 "No folder .lrufs (not listed) with statistics and commands");
+  app->add_flag("--supervise,!--no-supervise", arguments->supervise,
+                "Survive the daemon's death: another one takes over, and\n"
+                "programs on the mount do not notice (Linux 6.9; not with\n"
+                "io_uring)");
   app->footer(
       "Examples:\n"
       "  lrufs mount --size 10G cache.lrufs /mnt/cache\n"

@@ -49,10 +49,10 @@ std::optional<std::vector<std::string>> as_mount_command(const std::vector<std::
       positional.push_back(argument);
     }
   }
-  constexpr std::array<std::string_view, 22> kVerbs = {
-      "mount", "umount", "top",   "get",   "put",        "ls",         "rm",     "touch",
-      "pin",   "unpin",  "evict", "stat",  "check",      "checkpoint", "resize", "compact",
-      "copy",  "dump",   "load",  "bench", "completion", "manual"};
+  constexpr std::array<std::string_view, 23> kVerbs = {
+      "mount",   "umount", "upgrade", "top",   "get",   "put",        "ls",         "rm",
+      "touch",   "pin",    "unpin",   "evict", "stat",  "check",      "checkpoint", "resize",
+      "compact", "copy",   "dump",    "load",  "bench", "completion", "manual"};
   if (positional.size() != 2) return std::nullopt;
   if (!is_helper && (!has_options || std::ranges::find(kVerbs, positional[0]) != kVerbs.end()))
     return std::nullopt;

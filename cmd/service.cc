@@ -54,6 +54,8 @@ void Service::ready(const std::string& mount_point, const std::string& store) {
   }
 }
 
+void Service::status(const std::string& text) { tell("STATUS=" + text); }
+
 void Service::watch(const std::string& mount_point, std::chrono::microseconds each) {
   do {
     struct statfs answer {};

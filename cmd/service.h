@@ -22,6 +22,8 @@ class Service {
   // The mount answers. If the manager watches us (WATCHDOG_USEC), a thread asks the mount twice in that time,
   // by statfs(2), and reports each answer: one that hangs is not reported, and the manager then acts.
   void ready(const std::string& mount_point, const std::string& store);
+  // A line for whoever asks the manager.
+  static void status(const std::string& text);
   // It is being unmounted, and the last checkpoint is written: that may take long, which the manager is told
   // again and again until this object ends.
   void stopping();

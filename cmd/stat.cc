@@ -194,6 +194,20 @@ void print_protocol(const json& answer) {
   }
 }
 
+void print_supervision(const json& answer) {
+  const auto found = answer.find("supervised");
+  if (found == answer.end() || !found->is_object()) return;
+  if (!found->value("takeover", false)) {
+    row("Supervised", "yes, but this kernel does not send requests again (Linux 6.9): no takeover");
+    return;
+  }
+  const std::uint64_t restarts = number_in(*found, "restarts");
+  const std::string last = restarts == 0 ? "" : ", the last one after " + text_in(*found, "last_reason");
+  row("Supervised", "worker " + std::to_string(number_in(*found, "worker_pid")) + ", " +
+                        (restarts == 0 ? "no takeover so far" : counted(restarts, "takeover", "takeovers")) +
+                        last);
+}
+
 void print_for_people(const json& answer) {
   const json statistics = answer.contains("statistics") ? answer["statistics"] : json::object();
   const std::string mount_point = text_in(answer, "mount_point");
@@ -202,6 +216,7 @@ void print_for_people(const json& answer) {
                      ? "no"
                      : "at " + mount_point + ", by process " + std::to_string(number_in(answer, "pid")) +
                            " (lrufs " + text_in(answer, "version") + ")");
+  if (!mount_point.empty()) print_supervision(answer);
   if (!mount_point.empty()) print_protocol(answer);
   print_state(answer, statistics);
   if (!mount_point.empty()) print_counters(answer, statistics);

@@ -22,6 +22,7 @@ struct Verb {
 
 Verb add_mount(CLI::App& program);
 Verb add_umount(CLI::App& program);
+Verb add_upgrade(CLI::App& program);
 Verb add_stat(CLI::App& program);
 Verb add_check(CLI::App& program);
 Verb add_copy(CLI::App& program);

@@ -105,6 +105,7 @@ Status Volume::Impl::write_hole(Ino ino, std::uint64_t offset, std::uint64_t len
 
 Result<std::uint64_t> Volume::write(Ino ino, std::uint64_t offset, Bytes data, bool kill_suid_gid) {
   if (data.empty()) return 0;
+  if (ServedRequest::executed() != nullptr) return data.size();
   LRUFS_TRY(end_of(offset, data.size(), impl_->max_file_size()));
   LRUFS_TRY(impl_->write_data(ino, offset, data, kill_suid_gid));
   return data.size();
@@ -147,6 +148,7 @@ Result<std::uint64_t> Volume::seek(Ino ino, std::uint64_t offset, int whence) {
 
 Result<std::uint64_t> Volume::copy_range(Ino from, std::uint64_t from_offset, Ino to, std::uint64_t to_offset,
                                          std::uint64_t length, bool kill_suid_gid) {
+  if (const Executed* executed = ServedRequest::executed()) return executed->result;
   length = std::min(length, kCopyCall);
   if (from == to && std::max(from_offset, to_offset) - std::min(from_offset, to_offset) < length) {
     return fail(Code::kInvalid);
@@ -186,6 +188,7 @@ Result<std::uint64_t> Volume::copy_range(Ino from, std::uint64_t from_offset, In
     const std::uint64_t at = to_offset + copied;
     auto end = end_of(at, piece.length, impl_->max_file_size());
     if (!end) return stop(std::move(end).error());
+    if (ServedRequest* const request = ServedRequest::current()) request->set_result(copied + piece.length);
     Status status = piece.hole ? impl_->write_hole(to, at, piece.length, kill_suid_gid)
                                : impl_->write_data(to, at, Bytes(buffer).first(piece.length), kill_suid_gid);
     if (!status) return stop(std::move(status).error());

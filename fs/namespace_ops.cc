@@ -119,6 +119,7 @@ Result<Inode> Volume::Impl::create_child(Transaction& txn, const Inode& dir, std
 
 Result<Inode> Volume::Impl::make_named(Ino parent, std::string_view name, std::uint32_t mode,
                                        std::uint64_t rdev, std::string_view content, const Caller& caller) {
+  if (const Executed* executed = ServedRequest::executed()) return made_before(*executed);
   touch(parent);
   // It may be empty, and so the next to go.
   const store::Store::Protection protection(*store, parent);
@@ -174,6 +175,7 @@ Result<Inode> Volume::symlink(Ino parent, std::string_view name, std::string_vie
 }
 
 Result<Inode> Volume::tmpfile(Ino parent, std::uint32_t mode, const Caller& caller) {
+  if (const Executed* executed = ServedRequest::executed()) return impl_->made_before(*executed);
   impl_->touch(parent);
   Inode made;
   Status status = impl_->change(Purpose::kName, [&](Transaction& txn, Impl::Effects& effects) -> Status {
@@ -202,6 +204,7 @@ Result<std::string> Volume::readlink(Ino ino) {
 }
 
 Result<Inode> Volume::link(Ino ino, Ino new_parent, std::string_view new_name) {
+  if (const Executed* executed = ServedRequest::executed()) return impl_->made_before(*executed);
   impl_->touch(new_parent);
   impl_->touch(ino);
   const store::Store::Protection protect_parent(*impl_->store, new_parent);

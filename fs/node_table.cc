@@ -119,10 +119,19 @@ class alignas(64) NodeTable::Shard {
     return slot == kNone ? 0 : total(slot);
   }
 
-  bool mark_orphan(std::uint64_t ino, std::uint64_t hash) EXCLUDES(mutex_) {
+  bool mark_orphan(std::uint64_t ino, std::uint64_t hash, bool uncounted) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    const std::size_t slot = find(ino, hash);
-    if (slot == kNone) return false;
+    std::size_t slot = find(ino, hash);
+    if (slot == kNone) {
+      if (!uncounted) return false;
+      if ((size_ + 1) * 10 > slots_.capacity() * 8) resize();
+      slot = insert(slots_, ino, hash, 0);
+      ++size_;
+    } else if (!uncounted && total(slot) == 0) {  // a mark without a count, and the kernel has let go of it
+      erase(slot);
+      --size_;
+      return false;
+    }
     slots_.count(slot) |= kOrphan;
     return true;
   }
@@ -239,7 +248,25 @@ bool NodeTable::remove(Ino ino, std::uint64_t count) {
   return shard(hash).remove(raw(ino), hash, count);
 }
 
-bool NodeTable::held(Ino ino) const { return lookups(ino) != 0; }
+bool NodeTable::held(Ino ino) const { return lookups(ino) != 0 || may_be_held(ino); }
+
+void NodeTable::inherit(std::uint64_t below) { inherited_below_ = below; }
+
+bool NodeTable::may_be_held(Ino ino) const {
+  if (!inherited(ino)) return false;
+  const store::MutexLock lock(released_mutex_);
+  return !released_.contains(raw(ino));
+}
+
+void NodeTable::release(Ino ino) {
+  const store::MutexLock lock(released_mutex_);
+  released_.insert(raw(ino));
+}
+
+void NodeTable::settle(Ino ino) {
+  const store::MutexLock lock(released_mutex_);
+  released_.erase(raw(ino));
+}
 
 std::uint64_t NodeTable::lookups(Ino ino) const {
   if (ino == store::kNoIno) return 0;
@@ -250,10 +277,11 @@ std::uint64_t NodeTable::lookups(Ino ino) const {
 bool NodeTable::mark_orphan(Ino ino) {
   if (ino == store::kNoIno) return false;
   const std::uint64_t hash = hash_of(raw(ino));
-  return shard(hash).mark_orphan(raw(ino), hash);
+  return shard(hash).mark_orphan(raw(ino), hash, may_be_held(ino));
 }
 
 std::vector<Ino> NodeTable::clear() {
+  inherited_below_ = 0;
   std::vector<Ino> marked;
   for (const auto& each : shards_) each->clear(marked);
   return marked;

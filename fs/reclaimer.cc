@@ -17,8 +17,8 @@ constexpr std::chrono::milliseconds kGather{2};
 constexpr std::size_t kEnough = 64;
 }  // namespace
 
-Reclaimer::Reclaimer(store::Store& store, std::size_t queue_limit)
-    : store_(store), queue_limit_(queue_limit), thread_([this] { run(); }) {}
+Reclaimer::Reclaimer(store::Store& store, std::size_t queue_limit, Gate gate)
+    : store_(store), queue_limit_(queue_limit), gate_(std::move(gate)), thread_([this] { run(); }) {}
 
 Reclaimer::~Reclaimer() { stop(); }
 
@@ -106,7 +106,10 @@ void Reclaimer::destroy(const std::vector<Ino>& inodes) {
   for (std::size_t done = 0; done < inodes.size(); done += kBatch) {
     const auto first = inodes.begin() + static_cast<std::ptrdiff_t>(done);
     const auto count = static_cast<std::ptrdiff_t>(std::min(kBatch, inodes.size() - done));
-    if (!store_.reclaim(std::vector<Ino>(first, first + count))) note_failure();
+    std::vector<Ino> batch(first, first + count);
+    if (gate_.may_go) std::erase_if(batch, [&](Ino ino) { return !gate_.may_go(ino); });
+    if (!store_.reclaim(batch)) note_failure();
+    if (gate_.was_handled) std::for_each(batch.begin(), batch.end(), gate_.was_handled);
   }
 }
 

@@ -7,12 +7,16 @@
 // The queue is bounded. What does not fit is not lost: it sets a flag, and the thread then asks the store for
 // all of its orphans that nobody holds. The same way serves what a crash left behind.
 //
+// Where the kernel may hold inodes that nobody has counted (node_table.h), a gate asks it first. What it
+// holds is left alone, and comes again when the kernel forgets it.
+//
 // Thread-safety: push(), request_leftovers() and wait_idle() from any thread; stop() once. No lock is held
 // while the store works. Ownership: the store must outlive stop().
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -23,7 +27,11 @@ namespace lrufs::fs {
 
 class Reclaimer {
  public:
-  explicit Reclaimer(store::Store& store, std::size_t queue_limit = kQueueLimit);
+  struct Gate {
+    std::function<bool(store::Ino)> may_go;       // null: all may
+    std::function<void(store::Ino)> was_handled;  // after its turn
+  };
+  explicit Reclaimer(store::Store& store, std::size_t queue_limit = kQueueLimit, Gate gate = {});
   ~Reclaimer();  // stops
   Reclaimer(const Reclaimer&) = delete;
   Reclaimer& operator=(const Reclaimer&) = delete;
@@ -47,6 +55,7 @@ class Reclaimer {
 
   store::Store& store_;
   const std::size_t queue_limit_;
+  const Gate gate_;
   store::Mutex mutex_;
   store::CondVar wake_;
   store::CondVar idle_;

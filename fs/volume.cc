@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "fs/crash_point.h"
 #include "fs/volume_impl.h"
 
 namespace lrufs::fs {
@@ -87,6 +88,7 @@ void Volume::Impl::Effects::count_lookup(Ino ino) {
 
 Status Volume::Impl::Effects::drop(Transaction& txn, Inode& inode) {
   condemned_ = impl_.fence.condemn();
+  kept_uncounted_ = impl_.nodes.inherited(inode.ino) ? inode.ino : store::kNoIno;
   if (!impl_.nodes.mark_orphan(inode.ino)) return txn.destroy(inode);
   LRUFS_TRY(txn.orphan(inode));
   inode.nlink = 0;  // a removed directory has lost its "." as well
@@ -100,24 +102,32 @@ Status Volume::Impl::Effects::reap_first(std::vector<Ino> expired) {
 
 void Volume::Impl::Effects::undo() {
   expired_.clear();
+  kept_uncounted_ = store::kNoIno;
   if (counted_ != store::kNoIno) impl_.forget(std::exchange(counted_, store::kNoIno), 1);
 }
 
 void Volume::Impl::Effects::end(bool committed) {
   if (!committed) undo();
   if (condemned_ != 0) impl_.fence.settle(condemned_);
+  if (kept_uncounted_ != store::kNoIno) impl_.reclaimer->push(kept_uncounted_);
 }
 
 Status Volume::Impl::change(Purpose purpose, const ChangeBody& body) {
   if (read_only()) return fail(Code::kReadOnly);
+  ServedRequest* const request = ServedRequest::current();
+  if (request != nullptr && ServedRequest::executed() != nullptr) return {};
   for (;;) {
     Effects effects(*this);
     auto status = store->update(
         [&](Transaction& txn) -> Status {
           effects.undo();
-          return body(txn, effects);
+          LRUFS_TRY(body(txn, effects));
+          if (request != nullptr) request->announce(txn, effects.counted());
+          crash_point("changed");
+          return {};
         },
         purpose);
+    crash_point("published");
     const std::vector<Ino> expired = status ? std::vector<Ino>() : effects.expired();
     effects.end(status.has_value());
     if (expired.empty()) return status;
@@ -165,7 +175,15 @@ Result<std::unique_ptr<Volume>> Volume::open(const std::string& path, store::Opt
   impl->on_removed = std::move(on_removed);
   store_options.read_only = store_options.read_only || options.read_only;
   impl->options.read_only = store_options.read_only;
-  // Both are called from the store's threads until close() returns; Impl does not move.
+  store_options.on_found = [self = impl.get()](store::TxnId found, std::uint64_t next_ino) {
+    if (self->options.receipts == nullptr) return;
+    self->options.receipts->settle(found);
+    if (!self->options.takes_over) return;
+    self->nodes.inherit(next_ino);
+    // Their answers bring a lookup; until then nobody may destroy them.
+    for (const auto& kept : self->options.receipts->kept()) self->nodes.add(kept.executed.counted);
+  };
+  // These are called from the store's threads until close() returns; Impl does not move.
   store_options.is_held = [self = impl.get()](Ino ino) {
     // Not settled here: the end of this transaction is not told. The next lookup finds out by waiting for it.
     self->fence.condemn();
@@ -173,16 +191,26 @@ Result<std::unique_ptr<Volume>> Volume::open(const std::string& path, store::Opt
   };
   store_options.on_evict = [self = impl.get()](const std::vector<store::Evicted>& evicted) {
     if (self->on_removed) self->on_removed(evicted);
+    Reclaimer* const reclaimer = self->evicted_to;
+    if (reclaimer == nullptr) return;  // it begins with all orphans that there are
+    for (const store::Evicted& each : evicted) {
+      if (each.kept_as_orphan && self->nodes.inherited(each.ino)) reclaimer->push(each.ino);
+    }
   };
   LRUFS_TRY_ASSIGN(impl->store, store::Store::open(path, std::move(store_options)));
   impl->options.read_only = impl->store->read_only();  // a damaged store is
-  impl->reclaimer = std::make_unique<Reclaimer>(*impl->store);
+  impl->reclaimer = std::make_unique<Reclaimer>(
+      *impl->store, Reclaimer::kQueueLimit,
+      Reclaimer::Gate{.may_go = [self = impl.get()](Ino ino) { return self->may_go(ino); },
+                      .was_handled = [self = impl.get()](Ino ino) { self->nodes.settle(ino); }});
+  impl->evicted_to = impl->reclaimer.get();
   return std::unique_ptr<Volume>(new Volume(std::move(impl)));
 }
 
 Status Volume::close() {
   if (impl_->store == nullptr) return {};
   impl_->reclaimer->stop();
+  impl_->evicted_to = nullptr;
   auto status = impl_->store->close();
   impl_->reclaimer.reset();
   impl_->store.reset();
@@ -211,6 +239,30 @@ bool Volume::count_lookup(Ino ino, std::optional<std::uint64_t> seen) {
   if (impl_->store->snapshot(Snapshot::Kind::kTransient).view().inode(ino)) return true;
   impl_->forget(ino, 1);
   return false;
+}
+
+void Volume::ask_kernel_by(KernelHolds kernel_holds) {
+  const store::MutexLock lock(impl_->kernel_mutex);
+  impl_->kernel_holds = std::move(kernel_holds);
+}
+
+bool Volume::Impl::may_go(Ino ino) {
+  if (!nodes.inherited(ino)) return true;
+  // Marked before the kernel is asked: a FORGET that comes meanwhile finds the mark, and brings it here
+  // again.
+  nodes.mark_orphan(ino);
+  if (nodes.lookups(ino) != 0) return false;
+  const store::MutexLock lock(kernel_mutex);
+  if (!kernel_holds || kernel_holds(ino)) return false;
+  nodes.release(ino);
+  return true;
+}
+
+Result<Inode> Volume::Impl::made_before(const Executed& executed) {
+  // Its lookup was counted when the volume was opened.
+  auto inode = load(store->snapshot(Snapshot::Kind::kTransient).view(), executed.counted);
+  if (!inode) forget(executed.counted, 1);
+  return inode;
 }
 
 void Volume::reclaim_leftovers() {

@@ -36,6 +36,7 @@
 #include <vector>
 
 #include "fs/node_table.h"
+#include "fs/receipts.h"
 #include "store/store.h"
 
 namespace lrufs::fs {
@@ -108,7 +109,9 @@ class Volume {
 
   struct Options {
     bool read_only = false;
-    std::uint64_t max_file_size = 0;  // 0: no limit of its own
+    std::uint64_t max_file_size = 0;   // 0: no limit of its own
+    ReceiptTable* receipts = nullptr;  // where receipts.h keeps them; null: nobody will take over
+    bool takes_over = false;           // the kernel holds objects that an earlier process gave it
   };
   // `store_options.is_held` and on_evict are set by the volume; `on_removed` is told of names that went away
   // by eviction, (parent, ino, name), without any lock held, so that the adapter can tell the kernel.
@@ -183,6 +186,9 @@ class Volume {
 
   Result<VolumeUsage> usage();
   [[nodiscard]] const NodeTable& nodes() const;
+  // After a takeover: does the kernel hold this inode? Until it can be asked (null), orphans stay.
+  using KernelHolds = std::function<bool(Ino)>;
+  void ask_kernel_by(KernelHolds kernel_holds);
   // Starts to destroy, in the background, what crashes left behind: orphans that nobody holds.
   void reclaim_leftovers();
   // Returns when no reclaim is queued or running.

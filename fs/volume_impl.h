@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -68,7 +69,10 @@ struct Volume::Impl {
   NodeTable nodes;
   LookupFence fence;
   std::unique_ptr<store::Store> store;
-  std::unique_ptr<Reclaimer> reclaimer;  // after the store: it uses it
+  std::unique_ptr<Reclaimer> reclaimer;         // after the store: it uses it
+  std::atomic<Reclaimer*> evicted_to{nullptr};  // the same, for the store's threads: set once it is there
+  store::Mutex kernel_mutex;
+  KernelHolds kernel_holds GUARDED_BY(kernel_mutex);
 
   // What a run of a transaction's body does outside of the store. Bodies run again when room was missing, so
   // each run begins with undo() of the one before.
@@ -88,6 +92,7 @@ struct Volume::Impl {
     // it and runs the body again.
     Status reap_first(std::vector<Ino> expired);
     [[nodiscard]] const std::vector<Ino>& expired() const { return expired_; }
+    [[nodiscard]] Ino counted() const { return counted_; }
     void undo();
     void end(bool committed);
 
@@ -96,6 +101,7 @@ struct Volume::Impl {
     Ino counted_ = store::kNoIno;
     std::uint64_t condemned_ = 0;
     std::vector<Ino> expired_;
+    Ino kept_uncounted_ = store::kNoIno;  // an orphan of which only the kernel knows whether it is held
   };
 
   using ChangeBody = std::function<Status(Transaction&, Effects&)>;
@@ -119,6 +125,10 @@ struct Volume::Impl {
   Status expect_free(Transaction& txn, Effects& effects, Ino parent, std::string_view name) const;
   // The directory is to go, or to be replaced: kNotEmpty unless all that it holds has expired.
   Status expect_empty(Transaction& txn, Effects& effects, const Inode& dir) const;
+  // May the orphan be destroyed, as far as the kernel is concerned?
+  bool may_go(Ino ino);
+  // The answer to a request that an earlier process has executed.
+  Result<Inode> made_before(const Executed& executed);
   void forget(Ino ino, std::uint64_t count) {
     if (nodes.remove(ino, count)) reclaimer->push(ino);
   }

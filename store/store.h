@@ -79,6 +79,10 @@ struct Options {
   // FORGETs are read. False as the answer to true: this thread must not wait for others (it may get kNoSpace
   // instead). Takes no locks of the store.
   std::function<bool(bool begins)> on_wait;
+  // Told by open(), before it writes anything that another open would go by: the number of the transaction
+  // that made the state which was found, and the next inode number. A transaction of an earlier process is
+  // part of the state if its number is not above that.
+  std::function<void(TxnId found, std::uint64_t next_ino)> on_found;
   // Something a person should know (a failed msync, a damaged page, space that an old reader keeps).
   enum class Severity : std::uint8_t { kInfo, kWarning, kError };
   std::function<void(Severity, const std::string&)> on_event;

@@ -92,6 +92,7 @@ struct Transaction::State final : public PageWriter {
   StoreImpl* store;
   Store::Purpose purpose;
   TxnId id;
+  std::atomic<std::uint32_t>* announced = nullptr;  // clear_on_abort()
   Roots roots;
   Counters counters;
   Images* const images;  // null: pages are copied, never edited in place

@@ -275,6 +275,7 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   LRUFS_TRY(refuse_truncated(from_live ? *choice->live : durable_));
   settle_damage(durable_.damaged || (from_live && choice->live->damaged));
   current_ = from_live ? *choice->live : durable_;
+  if (options.on_found) options.on_found(current_.txn, current_.counters.next_seq);
   opened_from = from_live ? "live" : durable_.clean ? "clean" : "checkpoint";
   if (keep_bound || options.read_only) options.bound = current_.bound_bytes;
   set_bound(options.bound);

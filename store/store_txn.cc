@@ -315,6 +315,7 @@ void StoreImpl::abort(Transaction::State& txn) {
   for (const PageRun& run : txn.taken) space_->give_back(run);
   for (auto touch = txn.touches_written.rbegin(); touch != txn.touches_written.rend(); ++touch)
     touches.restore(*touch);
+  if (txn.announced != nullptr) txn.announced->store(0);
   txn.active = false;
   if (txn.changed) aborts_.fetch_add(1, std::memory_order_relaxed);
   writer_.unlock();
@@ -379,6 +380,7 @@ Transaction::~Transaction() {
 const ReadView& Transaction::view() const { return state_->view; }
 TxnId Transaction::id() const { return state_->id; }
 Status Transaction::commit() { return state_->store->commit(*state_); }
+void Transaction::clear_on_abort(std::atomic<std::uint32_t>& word) { state_->announced = &word; }
 void Transaction::abort() {
   if (state_->active) state_->store->abort(*state_);
 }

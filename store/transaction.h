@@ -16,6 +16,7 @@
 // and run the operation again; Store::update() does that), kIo or kCorrupt.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -46,6 +47,9 @@ class Transaction {
 
   Status commit();
   void abort();
+  // `word`, outside of the store, says that this transaction is about to be published: it is set to 0, under
+  // the writer's lock, if that does not happen. (It may be memory that outlives the process: receipts.h.)
+  void clear_on_abort(std::atomic<std::uint32_t>& word);
 
   // --- objects
   // ----------------------------------------------------------------------------------------------------- A

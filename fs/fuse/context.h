@@ -18,6 +18,7 @@ namespace lrufs::fs::fuse {
 class Control;
 class EventLog;
 class Notifier;
+class WorkerLink;
 
 struct Context {
   Context(Volume& v, Notifier& n, MountOptions o);
@@ -31,6 +32,7 @@ struct Context {
   const std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
   store::Options store_options;         // for show; set by run.h
   std::shared_ptr<EventLog> event_log;  // the same; null: no log is kept
+  WorkerLink* link = nullptr;           // to the supervisor; null: there is none. Set by run.h
   std::unique_ptr<Control> control;     // the control folder; null: there is none
   Counters counters;                    // any thread
   // The threads that serve; nullopt while there are none. Any thread may ask, those of the metrics' server,

@@ -12,6 +12,7 @@
 #include "fs/fuse/metrics.h"
 #include "fs/fuse/notifier.h"
 #include "fs/fuse/stats_json.h"
+#include "fs/fuse/worker_link.h"
 #include "fs/fuse/worker_pool.h"
 
 namespace lrufs::fs::fuse {
@@ -147,6 +148,13 @@ Result<EvictCommand> parse_evict_command(std::string_view text) {
   command.what = verb == "key" ? EvictCommand::What::kKey : EvictCommand::What::kPrefix;
   command.path = rest;
   return command;
+}
+
+// The kernel may still know the numbers that a worker before this one has given out.
+Control::Control(Context& context) : context_(context) {
+  constexpr unsigned kPerWorker = 36;
+  if (context.link != nullptr)
+    next_ = std::uint64_t{context.link->memory().supervised.generation & 0xFFFFFU} << kPerWorker;
 }
 
 std::string Control::make(ControlFile file) {

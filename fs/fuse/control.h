@@ -28,7 +28,7 @@ class Control {
   static constexpr std::size_t kMaxKeptBytes = 32U << 20U;
   static constexpr std::size_t kMaxCommand = 8192;  // bytes of one write
 
-  explicit Control(Context& context) : context_(context) {}
+  explicit Control(Context& context);
 
   using Content = std::shared_ptr<const std::string>;
   struct Found {

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -97,8 +98,34 @@ class Fd {
   int fd_;
 };
 
-Status process_and_amend(fuse_session* session, std::vector<std::byte>& request, std::size_t size,
-                         Connection& connection) {
+// Linux 6.9 and later send requests again on demand, and say so (FUSE_HAS_RESEND, in the second word of
+// flags).
+bool sends_again(const std::vector<std::byte>& request, std::size_t size) {
+  constexpr std::uint32_t kHasSecondWord = 1U << 30U;  // FUSE_INIT_EXT
+  constexpr std::uint32_t kHasResend = 1U << 7U;
+  constexpr std::size_t kAt = sizeof(fuse_in_header) + offsetof(fuse_init_in, flags) + sizeof(std::uint32_t);
+  if ((offered_flags(request, size) & kHasSecondWord) == 0 || size < kAt + sizeof(std::uint32_t))
+    return false;
+  std::uint32_t flags = 0;
+  std::memcpy(&flags, request.data() + kAt, sizeof flags);
+  return (flags & kHasResend) != 0;
+}
+
+void keep(TakeoverMemory& memory, const std::vector<std::byte>& request, std::size_t size,
+          const std::vector<std::byte>& answer) {
+  const bool fits = size <= memory.init.size() && answer.size() <= memory.answer.size();
+  const bool can = fits && sends_again(request, size);
+  memory.resend = can ? TakeoverMemory::Resend::kYes : TakeoverMemory::Resend::kNo;
+  if (!can) return;
+  std::memcpy(memory.init.data(), request.data(), size);
+  std::memcpy(memory.answer.data(), answer.data(), answer.size());
+  memory.answer_bytes = static_cast<std::uint32_t>(answer.size());
+  memory.init_bytes = static_cast<std::uint32_t>(size);
+}
+
+// What libfuse answers, amended. The kernel does not get it.
+store::Result<std::vector<std::byte>> answer_of(fuse_session* session, std::vector<std::byte>& request,
+                                                std::size_t size, Connection& connection) {
   const std::uint32_t offered = offered_flags(request, size);
   const int session_fd = fuse_session_fd(session);
   const Fd device(::fcntl(session_fd, F_DUPFD_CLOEXEC, 3));
@@ -119,8 +146,15 @@ Status process_and_amend(fuse_session* session, std::vector<std::byte>& request,
   const ssize_t n = ::recv(ours.get(), answer.data(), answer.size(), MSG_DONTWAIT);
   if (n < 0) return fail(Code::kIo, "libfuse did not answer the kernel's INIT", errno);
   answer.resize(static_cast<std::size_t>(n));
-  add_flags(answer, connection, offered);
-  if (::write(session_fd, answer.data(), answer.size()) < 0) {
+  if (fuse_version() < kFirstLibfuseThatSendsAllFlags) add_flags(answer, connection, offered);
+  return answer;
+}
+
+Status process_and_amend(fuse_session* session, std::vector<std::byte>& request, std::size_t size,
+                         Connection& connection, TakeoverMemory* memory) {
+  LRUFS_TRY_ASSIGN(const auto answer, answer_of(session, request, size, connection));
+  if (memory != nullptr) keep(*memory, request, size, answer);
+  if (::write(fuse_session_fd(session), answer.data(), answer.size()) < 0) {
     return fail(Code::kIo, "the kernel refused the answer to its INIT", errno);
   }
   return {};
@@ -128,15 +162,31 @@ Status process_and_amend(fuse_session* session, std::vector<std::byte>& request,
 
 }  // namespace
 
-Status exchange_init(fuse_session* session, Connection& connection, const std::array<int, 2>& stop_fds) {
+Status repeat_init(fuse_session* session, Connection& connection, const TakeoverMemory& memory) {
+  const std::size_t size = memory.init_bytes;
+  if (size == 0 || size > memory.init.size() || memory.answer_bytes > memory.answer.size())
+    return fail(Code::kIo, "nothing is known of the kernel's INIT");
+  std::vector<std::byte> request(kInitBytes);
+  std::copy_n(memory.init.begin(), size, request.begin());
+  LRUFS_TRY_ASSIGN(const auto answer, answer_of(session, request, size, connection));
+  if (!std::equal(answer.begin(), answer.end(), memory.answer.begin(),
+                  memory.answer.begin() + memory.answer_bytes))
+    return fail(Code::kInvalid,
+                "this version agrees on other things with the kernel than the one that mounted: unmount, and "
+                "mount again");
+  return {};
+}
+
+Status exchange_init(fuse_session* session, Connection& connection, const std::array<int, 2>& stop_fds,
+                     TakeoverMemory* memory) {
   std::vector<std::byte> request(kInitBytes);
   // More than one round only if the kernel speaks a later protocol and repeats INIT in the one that libfuse
   // knows.
   while (!connection.established) {
     const auto size = read_request(fuse_session_fd(session), stop_fds, request);
     if (!size) return fail(size.error());
-    if (fuse_version() < kFirstLibfuseThatSendsAllFlags) {
-      LRUFS_TRY(process_and_amend(session, request, *size, connection));
+    if (fuse_version() < kFirstLibfuseThatSendsAllFlags || memory != nullptr) {
+      LRUFS_TRY(process_and_amend(session, request, *size, connection, memory));
     } else {
       process(session, request, *size);
     }

@@ -10,6 +10,7 @@
 
 #include "fs/fuse/connection.h"
 #include "fs/fuse/fuse_api.h"
+#include "fs/fuse/takeover_memory.h"
 #include "store/error.h"
 
 namespace lrufs::fs::fuse {
@@ -17,7 +18,12 @@ namespace lrufs::fs::fuse {
 // Waits for INIT and answers it, through libfuse. `connection` is what the init callback fills, during this
 // call; what is added to the answer is added there, too. kBusy: one of `stop_fds` became readable first. kIo:
 // the kernel and libfuse do not agree, or the connection ended.
-store::Status exchange_init(fuse_session* session, Connection& connection,
-                            const std::array<int, 2>& stop_fds);
+// With `memory`, the kernel's INIT and the answer are kept there.
+store::Status exchange_init(fuse_session* session, Connection& connection, const std::array<int, 2>& stop_fds,
+                            TakeoverMemory* memory = nullptr);
+
+// The exchange that another process has had, as `memory` keeps it: libfuse learns of it, the kernel is not
+// answered again. kInvalid: this version would have agreed on something else.
+store::Status repeat_init(fuse_session* session, Connection& connection, const TakeoverMemory& memory);
 
 }  // namespace lrufs::fs::fuse

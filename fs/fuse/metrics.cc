@@ -11,6 +11,7 @@
 #include "fs/fuse/context.h"
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/notifier.h"
+#include "fs/fuse/worker_link.h"
 #include "fs/fuse/worker_pool.h"
 #include "lrufs/version.h"
 
@@ -226,6 +227,11 @@ const Metric kMetrics[] = {  // NOLINT(cppcoreguidelines-avoid-c-arrays): deduce
      [](const Facts& f, Values& out) { out.add(f.store.read_only ? 1.0 : 0.0); }},
     {{"lrufs_failed", "", kGauge, "1 once a write to the disk has failed"},
      [](const Facts& f, Values& out) { out.add(f.failed ? 1.0 : 0.0); }},
+    {{"lrufs_takeovers_total", "", kCounter, "Times that another worker took over from one that died (--supervise)"},
+     [](const Facts& f, Values& out) {
+       const WorkerLink* const link = f.context.link;
+       out.add(std::uint64_t{link == nullptr ? 0 : link->memory().supervised.restarts.load()});
+     }},
     {{"lrufs_start_time_seconds", "seconds", kGauge, "When the mount was made, in seconds since 1970"},
      [](const Facts& f, Values& out) {
        out.add(std::chrono::duration<double>(f.context.started.time_since_epoch()).count());

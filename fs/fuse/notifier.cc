@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "fs/fuse/fuse_api.h"
+#include "fs/fuse/kernel_notices.h"
 
 namespace lrufs::fs::fuse {
 namespace {
@@ -17,7 +18,11 @@ bool is_held(const NodeTable& nodes, store::Ino ino) { return ino == store::kRoo
 
 }  // namespace
 
-void Notifier::start(fuse_session* session, const NodeTable& nodes) {
+Notifier::Notifier(std::size_t bound) : bound_(bound) {}
+Notifier::~Notifier() { stop(); }
+
+void Notifier::start(fuse_session* session, const NodeTable& nodes, int socket, std::uint32_t generation) {
+  notices_ = std::make_unique<KernelNotices>(session, socket, generation);
   {
     const store::MutexLock lock(mutex_);
     session_ = session;
@@ -34,6 +39,7 @@ void Notifier::stop() {
     nodes_ = nullptr;
     work_ = {};
   }
+  if (notices_) notices_->stop();
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
@@ -135,40 +141,34 @@ void Notifier::run() {
 }
 
 void Notifier::tell_names(Work& work) {
-  fuse_session* session = nullptr;
-  {
-    const store::MutexLock lock(mutex_);
-    session = session_;
-  }
-  std::uint64_t told = 0;
   for (const store::Evicted& e : work.names) {
     // Not notify_delete: it also takes the lock of the inode itself, which a program that goes on writing to
     // the evicted file holds while its WRITE waits for the room that our work here brings.
-    const int result =
-        fuse_lowlevel_notify_inval_entry(session, raw(e.parent), e.name.c_str(), e.name.size());
+    notices_->name_gone(e.parent, e.name);
     // Who has it open sees that it has no name any more. Negative offset: the attributes alone.
-    if (e.kept_as_orphan) fuse_lowlevel_notify_inval_inode(session, raw(e.ino), -1, 0);
+    if (e.kept_as_orphan) notices_->inode_changed(e.ino, -1);
+  }
+  const std::vector<int> results = notices_->send();
+  std::size_t at = 0;
+  for (const store::Evicted& e : work.names) {
     // ENOENT: the kernel has no such name, so it has not marked the directory as changed; its listing may
     // have it.
-    if (result != 0) work.directories.insert(raw(e.parent));
-    ++told;
+    if (results.at(at) != 0) work.directories.insert(raw(e.parent));
+    at += e.kept_as_orphan ? 2 : 1;
   }
   const store::MutexLock lock(mutex_);
-  counts_.names += told;
+  counts_.names += work.names.size();
 }
 
 void Notifier::tell_directories(const InoSet& directories) {
-  fuse_session* session = nullptr;
   {
     const store::MutexLock lock(mutex_);
-    session = session_;
     counts_.directories += directories.size();
   }
-  for (const std::uint64_t directory : directories) {
-    // Offset 0, not -1: the cached listing has to go, and not just the attributes. Errors mean that the
-    // kernel does not know the directory, or that the connection is gone.
-    fuse_lowlevel_notify_inval_inode(session, directory, 0, 0);
-  }
+  // Offset 0, not -1: the cached listing has to go, and not just the attributes. Errors mean that the kernel
+  // does not know the directory, or that the connection is gone.
+  for (const std::uint64_t directory : directories) notices_->inode_changed(store::Ino{directory}, 0);
+  (void)notices_->send();
 }
 
 }  // namespace lrufs::fs::fuse

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <thread>
 #include <unordered_set>
@@ -24,18 +25,21 @@ struct fuse_session;
 
 namespace lrufs::fs::fuse {
 
+class KernelNotices;
+
 class Notifier {
  public:
   static constexpr std::size_t kDefaultBound = 65'536;  // names, and the same number of directories
 
-  explicit Notifier(std::size_t bound = kDefaultBound) : bound_(bound) {}
+  explicit Notifier(std::size_t bound = kDefaultBound);
   Notifier(const Notifier&) = delete;
   Notifier& operator=(const Notifier&) = delete;
-  ~Notifier() { stop(); }
+  ~Notifier();  // stop()
 
   // From now on the kernel is told. `nodes`: which inodes the kernel holds; what it does not hold it cannot
   // have cached. Both must live until stop() returns.
-  void start(fuse_session* session, const NodeTable& nodes);
+  // `socket` and `generation`: as KernelNotices has them.
+  void start(fuse_session* session, const NodeTable& nodes, int socket = -1, std::uint32_t generation = 0);
   // Ends the thread; what is still queued is dropped. The requests must still be served meanwhile, or the
   // connection ended. Idempotent.
   void stop();
@@ -81,6 +85,7 @@ class Notifier {
   bool running_ GUARDED_BY(mutex_) = false;
   bool idle_ GUARDED_BY(mutex_) = true;
   store::CondVar became_idle_;
+  std::unique_ptr<KernelNotices> notices_;  // of the thread, but for its stop()
   // Directories to be told once more, see run(). Only the thread uses it.
   InoSet settling_;
   std::chrono::steady_clock::time_point settle_at_;

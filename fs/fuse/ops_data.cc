@@ -1,6 +1,9 @@
 // Content. There is no open state: OPEN and FLUSH are answered with ENOSYS once, and not sent again.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -8,6 +11,7 @@
 #include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/ops_table.h"
 #include "fs/fuse/request.h"
+#include "store/keys.h"
 
 namespace lrufs::fs::fuse {
 namespace {
@@ -65,6 +69,22 @@ void add_pieces(const ReadReply& reply, std::vector<iovec>& pieces) {
   }
 }
 
+// Under a supervisor: SIGKILL while the kernel copies an answer from pages that are not mapped would end the
+// request with an error, and nobody could take over. A page that cannot be read stays unmapped, and fails the
+// answer as it would anyway. What lies in a tree page was just read.
+void map_pages(const ReadReply& reply) {
+  for (const store::Segment& segment : reply.segments) {
+    if (segment.data == nullptr) {
+      [[maybe_unused]] static const int mapped = ::madvise(zeros, kZeroBytes, MADV_POPULATE_READ);
+      continue;
+    }
+    if (segment.length <= store::kMaxInline) continue;
+    const auto begin = reinterpret_cast<std::uintptr_t>(segment.data);
+    const std::uintptr_t first = begin / store::kPageSize * store::kPageSize;
+    (void)::madvise(reinterpret_cast<void*>(first), begin + segment.length - first, MADV_POPULATE_READ);
+  }
+}
+
 // A file in more pieces than one system call takes.
 void answer_by_copy(Request& request, const ReadReply& reply, const std::vector<iovec>& pieces) {
   std::vector<char> copy;
@@ -95,6 +115,7 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fus
     }
     std::vector<iovec>& pieces = pieces_of_this_thread();
     add_pieces(*reply, pieces);
+    if (request.context().link != nullptr) map_pages(*reply);
     if (pieces.size() <= Request::kMaxPieces) {
       // A page that the kernel cannot read from the map fails the answer, and the caller gets EIO.
       if (!request.pieces(pieces) && !request.volume().store().all_readable(reply->segments))

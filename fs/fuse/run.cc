@@ -2,10 +2,13 @@
 
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "fs/fuse/context.h"
@@ -15,6 +18,7 @@
 #include "fs/fuse/metrics_server.h"
 #include "fs/fuse/notifier.h"
 #include "fs/fuse/session.h"
+#include "fs/fuse/worker_link.h"
 #include "fs/fuse/worker_pool.h"
 #include "fs/volume.h"
 
@@ -74,11 +78,29 @@ void add_control(Context& context) {
   context.control = std::make_unique<Control>(context);
 }
 
+// Somebody may look into a store that nobody has open, for a moment, between two workers.
+Result<std::unique_ptr<Volume>> open_volume(const std::string& path, const store::Options& store_options,
+                                            const Volume::Options& options,
+                                            const Volume::RemovedFn& on_removed) {
+  constexpr std::chrono::seconds kPatience{5};
+  constexpr std::chrono::milliseconds kAgain{5};
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    auto opened = Volume::open(path, store_options, options, on_removed);
+    if (opened || !options.takes_over || opened.error().code != Code::kBusy ||
+        std::chrono::steady_clock::now() > deadline)
+      return opened;
+    std::this_thread::sleep_for(kAgain);
+  }
+}
+
 // Mounts and serves. The volume is open before and after.
 Result<Ended> serve(const MountOptions& options, const store::Options& store_options, Volume& volume,
                     Notifier& notifier, const std::shared_ptr<EventLog>& log,
-                    std::optional<ListeningSocket> socket, const std::function<void()>& on_ready) {
+                    std::optional<ListeningSocket> socket, WorkerLink* link,
+                    const std::function<void()>& on_ready) {
   Context context(volume, notifier, options);
+  context.link = link;
   context.store_options = store_options;
   context.event_log = log;
   add_control(context);
@@ -115,22 +137,30 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
     socket.emplace(std::move(opened));
   }
 
+  WorkerLink* const link = options.link;
   const store::Options store_options = with_defaults(options);
   MountOptions mount_options = options.mount;
   mount_options.read_only = store_options.read_only;
   Notifier notifier;  // before the volume, which tells it of evictions to the last
   LRUFS_TRY_ASSIGN(
       const std::unique_ptr<Volume> volume,
-      Volume::open(mount_options.store, store_options,
-                   {.read_only = store_options.read_only, .max_file_size = options.max_file_size},
-                   [&notifier](const std::vector<store::Evicted>& evicted) { notifier.removed(evicted); }));
+      open_volume(mount_options.store, store_options,
+                  {.read_only = store_options.read_only,
+                   .max_file_size = options.max_file_size,
+                   .receipts = link != nullptr ? &link->receipts() : nullptr,
+                   .takes_over = link != nullptr && link->takes_over()},
+                  [&notifier](const std::vector<store::Evicted>& evicted) { notifier.removed(evicted); }));
   if (const auto root = volume->store().resolve(""); !root)
     return fail(root.error().code,
                 mount_options.store + " cannot be mounted, since its root cannot be read (" +
                     describe(root.error()) + "): lrufs check --repair keeps what is whole");
   mount_options.read_only = volume->store().read_only();  // as a damaged store is
   const auto ended =
-      serve(mount_options, store_options, *volume, notifier, log.get(), std::move(socket), on_ready);
+      serve(mount_options, store_options, *volume, notifier, log.get(), std::move(socket), link, on_ready);
+  if (ended && ended->why == Ended::Why::kHandedOver) {
+    spdlog::default_logger()->flush();
+    ::_exit(kHandedOver);
+  }
   if (options.on_stopping) options.on_stopping();
   volume->forget_all();  // the kernel holds nothing any more
   const Status closed = volume->close();

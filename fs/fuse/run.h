@@ -10,11 +10,14 @@
 
 namespace lrufs::fs::fuse {
 
+class WorkerLink;
+
 struct RunOptions {
   MountOptions mount;  // mount.store is the path of the store; mount.read_only makes the store read-only, too
   std::function<void()> on_stopping;  // the mount has ended; what is left is to close the store
   store::Options store;               // is_held, on_evict and (unless it is set) on_event are filled in
   std::uint64_t max_file_size = 0;    // as fs::Volume::Options has it
+  WorkerLink* link = nullptr;  // under a supervisor (supervisor.h): its worker's end; must live as long
 };
 
 // Returns when the mount has ended and the store is closed: unmounted by anyone, or SIGTERM, SIGINT or
@@ -23,6 +26,9 @@ struct RunOptions {
 //
 // Errors: those of Store::open(); those of Session::mount(), after which the store is as it was; an aborted
 // connection (kIo); those of closing the store, i.e. of the last checkpoint.
+//
+// Under a supervisor signals mean nothing. If it orders to hand over, the process ends in here (_exit(2) with
+// kHandedOver): the store stays as it is, for the next worker.
 //
 // Call it while the process has one thread: it blocks the signals above for all threads that it makes. Paths
 // must be absolute if the process changes its folder meanwhile.

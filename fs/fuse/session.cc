@@ -16,13 +16,17 @@
 #include "fs/fuse/context.h"
 #include "fs/fuse/event.h"
 #include "fs/fuse/fuse_api.h"
+#include "fs/fuse/fuse_mount.h"
 #include "fs/fuse/init.h"
 #include "fs/fuse/init_exchange.h"
 #include "fs/fuse/io_uring.h"
+#include "fs/fuse/kernel_notices.h"
 #include "fs/fuse/libfuse_log.h"
 #include "fs/fuse/mount_point.h"
 #include "fs/fuse/notifier.h"
 #include "fs/fuse/ops_table.h"
+#include "fs/fuse/recovery.h"
+#include "fs/fuse/worker_link.h"
 #include "fs/fuse/worker_pool.h"
 
 namespace lrufs::fs::fuse {
@@ -56,29 +60,6 @@ void close_fd(int& fd) {
   fd = -1;
 }
 
-// /dev/fd/N: who has opened /dev/fuse for us has mounted as well, and unmounts.
-bool is_handed_over(const std::string& mount_point) { return mount_point.starts_with("/dev/fd/"); }
-
-// libfuse's arguments; freed as it wants it.
-class Arguments {
- public:
-  explicit Arguments(const MountOptions& options) {
-    add("lrufs");
-    for (const std::string& word : fuse_words(options)) {
-      add("-o");
-      add(word);
-    }
-  }
-  Arguments(const Arguments&) = delete;
-  Arguments& operator=(const Arguments&) = delete;
-  ~Arguments() { fuse_opt_free_args(&arguments_); }
-  [[nodiscard]] fuse_args* get() { return &arguments_; }
-
- private:
-  void add(const std::string& text) { fuse_opt_add_arg(&arguments_, text.c_str()); }
-  fuse_args arguments_ = FUSE_ARGS_INIT(0, nullptr);
-};
-
 }  // namespace
 
 BlockedSignals::BlockedSignals() {
@@ -97,6 +78,8 @@ std::string describe(const Ended& ended) {
       return "stopped";
     case Ended::Why::kAborted:
       return "the connection to the kernel was aborted";
+    case Ended::Why::kHandedOver:
+      return "handed over";
   }
   return "ended";
 }
@@ -104,29 +87,36 @@ std::string describe(const Ended& ended) {
 Result<std::unique_ptr<Session>> Session::mount(Context& context) {
   if (context.options.io_uring) LRUFS_TRY(io_uring_is_there());
   take_over_libfuse_log();
-  const CollectedComplaints complaints;
   std::unique_ptr<Session> session(new Session(context));
   LRUFS_TRY(session->open_descriptors());
 
   const fuse_lowlevel_ops operations = operation_table();
-  Arguments arguments(context.options);
-  session->session_ = fuse_session_new(arguments.get(), &operations, sizeof operations, &context);
-  if (session->session_ == nullptr) {
-    return fail(Code::kInvalid, "libfuse refuses the mount options: " + complaints.text("no reason given"));
+  FuseArguments arguments(context.options);
+  {
+    const CollectedComplaints complaints;
+    session->session_ = fuse_session_new(arguments.get(), &operations, sizeof operations, &context);
+    if (session->session_ == nullptr) {
+      return fail(Code::kInvalid, "libfuse refuses the mount options: " + complaints.text("no reason given"));
+    }
+  }
+  if (context.link != nullptr) {
+    LRUFS_TRY(session->open_connection());
+    session->device_ = device_at(context.options.mount_point);
+    return session;
   }
   const std::string& where = context.options.mount_point;
-  struct stat folder {};
-  if (::stat(where.c_str(), &folder) == 0 && !S_ISDIR(folder.st_mode) && !is_handed_over(where)) {
-    return fail(Code::kNotDirectory, "cannot mount on " + where + ": it is not a folder");
-  }
-  errno = 0;
-  if (fuse_session_mount(session->session_, where.c_str()) != 0) {
-    const int error = errno;
-    return fail(Code::kIo, "cannot mount on " + where + ": " + complaints.text(std::strerror(error)), error);
-  }
+  LRUFS_TRY(mount_on(session->session_, where));
   if (!is_handed_over(where)) session->device_ = device_at(where);
   if (session->device_) session->guard_.emplace(context.options.guard_program, *session->device_, where);
   return session;
+}
+
+// libfuse takes the descriptor over.
+Status Session::open_connection() {
+  LRUFS_TRY_ASSIGN(const int fd, context_.link->connection());
+  const std::string path = "/dev/fd/" + std::to_string(fd);
+  if (fuse_session_mount(session_, path.c_str()) == 0) return {};
+  return fail(Code::kIo, "libfuse refuses the connection of the supervisor");
 }
 
 Status Session::open_descriptors() {
@@ -141,7 +131,7 @@ Status Session::open_descriptors() {
 Session::~Session() {
   guard_.reset();
   if (session_ != nullptr) {
-    if (is_mounted()) {
+    if (context_.link == nullptr && is_mounted()) {
       // Mounted, but never served, or not to the end.
       if (const Status status = detach(context_.options.mount_point, /*lazy=*/true); !status) {
         tell(Level::err, "unmount_failed", store::describe(status.error()));
@@ -170,25 +160,52 @@ void Session::retire() {
 
 bool Session::is_mounted() const { return device_ && device_at(context_.options.mount_point) == device_; }
 
+Status Session::agree() {
+  if (context_.link != nullptr && context_.link->takes_over())
+    return repeat_init(session_, context_.connection, context_.link->memory());
+  if (context_.link != nullptr)
+    return exchange_init(session_, context_.connection, {stop_fd_, context_.link->fd()},
+                         &context_.link->memory());
+  return exchange_init(session_, context_.connection, {stop_fd_, signal_fd_});
+}
+
 Result<Ended> Session::serve(const std::function<void()>& on_ready) {
-  if (const Status status = exchange_init(session_, context_.connection, {stop_fd_, signal_fd_}); !status) {
+  if (const Status status = agree(); !status) {
     if (status.error().code != Code::kBusy) return fail(status.error());
-    take_signal();
+    if (context_.link == nullptr) take_signal();
     stopping_ = true;
     return ended(/*disconnected=*/false);
   }
   if (device_) set_read_ahead(*device_, context_.connection.max_readahead);
 
-  WorkerPool pool(session_, context_.connection.max_write, context_.options.placement);
+  WorkerLink* const link = context_.link;
+  std::optional<Recovery> recovery;
+  if (link != nullptr && link->takes_over()) {
+    recovery.emplace(session_, context_, link->memory(), link->receipts());
+    if (const Status read = recovery->read(context_.connection.max_write); !read) {
+      // Unmounted while nobody served: what is left is to close the store.
+      if (read.error().code == Code::kStale) return ended(/*disconnected=*/true);
+      return fail(read.error());
+    }
+  }
+  WorkerPool pool(session_, context_.connection.max_write, context_.options.placement,
+                  link != nullptr ? &link->receipts() : nullptr);
   context_.set_pool(&pool);
   const unsigned wished = context_.options.threads;
   if (const Status started = pool.start(wished != 0 ? wished : WorkerPool::default_threads()); !started) {
     context_.set_pool(nullptr);
     return fail(started.error());
   }
-  context_.notifier.start(session_, context_.volume.nodes());
+  if (link != nullptr) {
+    context_.notifier.start(session_, context_.volume.nodes(), link->notices(),
+                            link->memory().supervised.generation);
+    context_.volume.ask_kernel_by([this](store::Ino ino) { return kernel_holds(session_, ino); });
+  } else {
+    context_.notifier.start(session_, context_.volume.nodes());
+  }
   std::thread watch_thread([this, &pool] { watch(pool); });
   if (on_ready) on_ready();
+  if (recovery) recovery->serve();
 
   const auto end = pool.wait();
   if (context_.options.io_uring) {
@@ -202,11 +219,13 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
   watch_thread.join();
   context_.set_pool(nullptr);
   context_.notifier.stop();
+  context_.volume.ask_kernel_by(nullptr);
   if (!end) return fail(end.error());
   return ended(*end == WorkerPool::End::kDisconnected);
 }
 
 Ended Session::ended(bool disconnected) {
+  if (handing_over_ && !disconnected) return {.why = Ended::Why::kHandedOver};
   if (const int signal = signal_; signal != 0) return {.why = Ended::Why::kSignal, .signal = signal};
   if (stopping_) return {.why = Ended::Why::kStopped};
   if (disconnected && is_mounted()) return {.why = Ended::Why::kAborted};
@@ -227,16 +246,30 @@ void Session::take_signal() {
 // Waits for a reason to end: a signal, stop(), or the end of the workers, which makes it superfluous.
 void Session::watch(WorkerPool& pool) {
   for (;;) {
-    std::array<pollfd, 3> fds{{{.fd = end_fd_, .events = POLLIN},
-                               {.fd = stop_fd_, .events = POLLIN},
-                               {.fd = signal_fd_, .events = POLLIN}}};
+    std::array<pollfd, 3> fds{
+        {{.fd = end_fd_, .events = POLLIN},
+         {.fd = stop_fd_, .events = POLLIN},
+         {.fd = context_.link != nullptr ? context_.link->fd() : signal_fd_, .events = POLLIN}}};
     if (::poll(fds.data(), fds.size(), -1) < 0) continue;
     if (fds[0].revents != 0) return;
+    if (context_.link != nullptr) {
+      obey(pool);
+      return;
+    }
     take_signal();
     stopping_ = true;
     wind_down(pool);
     return;
   }
+}
+
+// An order, or stop(): who gave it has unmounted, or wants the requests to be left to another process.
+void Session::obey(WorkerPool& pool) {
+  if (context_.link->order() == Message::kHandOver) handing_over_ = true;
+  stopping_ = true;
+  // The notifier may wait for what is not served any more; it leaves that to the process behind the socket.
+  context_.notifier.stop();
+  pool.request_stop();
 }
 
 // While the workers still serve, for the kernel has things to hand over.

@@ -6,6 +6,9 @@
 // with ENOTCONN. For the signals, the caller blocks them in all threads before (BlockedSignals), since any
 // thread may be chosen.
 //
+// Under a supervisor (Context::link) the connection, the mount, its end and the signals are the supervisor's,
+// which sends orders instead; and the session may take over from one of another process (docs/takeover.md).
+//
 // Thread-safety: stop() from any thread; the others from one.
 #pragma once
 
@@ -45,8 +48,9 @@ struct Ended {
   enum class Why : std::uint8_t {
     kUnmounted,  // by umount(8), fusermount3 or `lrufs umount`
     kSignal,
-    kStopped,  // stop()
-    kAborted,  // the kernel ended the connection while it was mounted (/sys/fs/fuse/connections)
+    kStopped,     // stop()
+    kAborted,     // the kernel ended the connection while it was mounted (/sys/fs/fuse/connections)
+    kHandedOver,  // all requests that were read are answered, and another process goes on
   };
   Why why = Why::kUnmounted;
   int signal = 0;
@@ -71,7 +75,10 @@ class Session {
   explicit Session(Context& context) : context_(context) {}
   store::Status open_descriptors();
   void watch(WorkerPool& pool);
+  store::Status open_connection();
+  store::Status agree();
   void take_signal();
+  void obey(WorkerPool& pool);
   void wind_down(WorkerPool& pool);
   [[nodiscard]] bool is_mounted() const;
   Ended ended(bool disconnected);
@@ -86,6 +93,7 @@ class Session {
   int signal_fd_ = -1;           // signalfd
   std::atomic<int> signal_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> handing_over_{false};
 };
 
 }  // namespace lrufs::fs::fuse

@@ -9,6 +9,7 @@
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/init.h"
 #include "fs/fuse/notifier.h"
+#include "fs/fuse/worker_link.h"
 #include "fs/fuse/worker_pool.h"
 #include "lrufs/version.h"
 
@@ -69,6 +70,18 @@ json threads_json(const Context& context) {
   return {{"workers", counts->workers},        {"alone", counts->alone}, {"close", counts->close},
           {"closed", counts->closed},          {"stuck", counts->stuck}, {"alone_requests", counts->requests},
           {"handed_over", counts->handed_over}};
+}
+
+json supervised_json(const Context& context) {
+  if (context.link == nullptr) return nullptr;
+  const TakeoverMemory& memory = context.link->memory();
+  const auto& told = memory.supervised;
+  return {{"worker_pid", ::getpid()},
+          {"takeover", memory.resend == TakeoverMemory::Resend::kYes},
+          {"restarts", told.restarts.load()},
+          {"upgrades", told.upgrades.load()},
+          {"last_restart", static_cast<double>(told.last_at.load()) / 1000},
+          {"last_reason", std::string(told.last_reason.data())}};
 }
 
 }  // namespace
@@ -136,7 +149,8 @@ nlohmann::json mount_statistics(Context& context) {
   return {
       {"version", kVersion},
       {"libfuse", fuse_pkgversion()},
-      {"pid", ::getpid()},
+      {"pid", context.link != nullptr ? ::getppid() : ::getpid()},
+      {"supervised", supervised_json(context)},
       {"store", context.options.store},
       {"mount_point", context.options.mount_point},
       {"mount_options", fuse_words(context.options)},

@@ -27,9 +27,14 @@ inline constexpr std::size_t kWriteHeader = sizeof(fuse_in_header) + sizeof(fuse
 inline constexpr int kNowhere = -1;
 
 struct WorkerPool::Worker {
-  Worker(std::size_t bytes, bool lone) : map_bytes(bytes), is_lone(lone) {
-    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory != MAP_FAILED) map = static_cast<std::byte*>(memory);
+  // `locked`: the buffer is there from the beginning. SIGKILL while the kernel copies a request into a page
+  // that is not would end the request, and nobody could take over.
+  Worker(std::size_t bytes, bool lone, bool locked) : map_bytes(bytes), is_lone(lone) {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | (locked ? MAP_POPULATE : 0);
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (memory == MAP_FAILED) return;
+    map = static_cast<std::byte*>(memory);
+    if (locked) (void)::mlock(map, map_bytes);  // without the right to, it is there nearly always
   }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -43,7 +48,8 @@ struct WorkerPool::Worker {
   const bool is_lone;
   std::atomic<int> reading{kNotReading};
   std::atomic<std::uint32_t> rest_ended{0};
-  std::size_t job = 0;  // bytes of a request that was put into `map` while it rested
+  std::size_t job = 0;         // bytes of a request that was put into `map` while it rested
+  Receipt* receipt = nullptr;  // constant
   std::thread thread;
 
   // Of the lone thread.

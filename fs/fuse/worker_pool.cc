@@ -13,10 +13,9 @@
 #include <utility>
 
 #include "fs/fuse/fuse_api.h"
-#include "fs/fuse/kill_privileges.h"
 #include "fs/fuse/request_cost.h"
+#include "fs/fuse/serve_request.h"
 #include "fs/fuse/thread_core.h"
-#include "fs/fuse/tmpfile_request.h"
 #include "fs/fuse/worker.h"
 #include "store/types.h"
 
@@ -59,10 +58,12 @@ void raise_event(int fd) {
 
 }  // namespace
 
-WorkerPool::WorkerPool(fuse_session* session, std::size_t max_write, Placement::Wish wish)
+WorkerPool::WorkerPool(fuse_session* session, std::size_t max_write, Placement::Wish wish,
+                       ReceiptTable* receipts)
     : session_(session),
       fd_(fuse_session_fd(session)),
       buffer_bytes_(max_write + kPage),
+      receipts_(receipts),
       placement_(wish, can_run_close()) {}
 
 WorkerPool::~WorkerPool() {
@@ -92,8 +93,15 @@ Status WorkerPool::start(unsigned threads) {
   return {};
 }
 
+std::unique_ptr<WorkerPool::Worker> WorkerPool::make_worker(bool lone) {
+  auto worker =
+      std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage, lone, receipts_ != nullptr);
+  if (receipts_ != nullptr) worker->receipt = receipts_->claim();
+  return worker;
+}
+
 Status WorkerPool::add_worker() {
-  auto worker = std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage, false);
+  auto worker = make_worker(false);
   if (worker->map == nullptr) return fail(Code::kIo, "no memory for the buffers of requests", ENOMEM);
   try {
     worker->thread = std::thread([this, mine = worker.get()] { work(*mine); });
@@ -109,7 +117,7 @@ Status WorkerPool::add_worker() {
 
 // Without it, everything works as well.
 void WorkerPool::add_lone_thread() {
-  auto worker = std::make_unique<Worker>(store::pages_for(buffer_bytes_ + kPage) * kPage, true);
+  auto worker = make_worker(true);
   if (worker->map == nullptr) return;
   lone_ = std::move(worker);
   try {
@@ -204,12 +212,7 @@ bool WorkerPool::worker_waits(bool begins) {
 // --- a thread's work ---------------------------------------------------------------------------------------
 
 void WorkerPool::process(Worker& worker, std::size_t bytes) {
-  fuse_buf buffer{};
-  buffer.size = bytes;
-  buffer.mem = worker.buffer();
-  note_kill_flag(buffer.mem, buffer.size);
-  disguise_tmpfile(buffer.mem, buffer.size);
-  fuse_session_process_buf(session_, &buffer);
+  serve_request(session_, worker.buffer(), bytes, worker.receipt);
   served_.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -31,6 +31,7 @@
 #include <vector>
 
 #include "fs/fuse/placement.h"
+#include "fs/receipts.h"
 #include "store/error.h"
 #include "store/thread_annotations.h"
 
@@ -40,8 +41,10 @@ namespace lrufs::fs::fuse {
 
 class WorkerPool {
  public:
-  // `max_write`: what was agreed at INIT; it sizes the buffers.
-  WorkerPool(fuse_session* session, std::size_t max_write, Placement::Wish wish = Placement::Wish::kAuto);
+  // `max_write`: what was agreed at INIT; it sizes the buffers. `receipts`: where each thread leaves word of
+  // what it does, for a process that takes over; its buffers are locked in memory then. Null: nobody will.
+  WorkerPool(fuse_session* session, std::size_t max_write, Placement::Wish wish = Placement::Wish::kAuto,
+             ReceiptTable* receipts = nullptr);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool();  // request_stop() and wait()
@@ -81,6 +84,7 @@ class WorkerPool {
 
  private:
   struct Worker;
+  std::unique_ptr<Worker> make_worker(bool lone);
   static constexpr std::size_t kMaxWorkers = 256;
   void work(Worker& worker);
   bool read_one(Worker& worker);
@@ -112,6 +116,7 @@ class WorkerPool {
   fuse_session* const session_;
   const int fd_;
   const std::size_t buffer_bytes_;
+  ReceiptTable* const receipts_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> alone_{false};  // who reads: the lone thread, or the workers
   std::atomic<bool> close_{false};  // is the lone thread close? Changed under mutex_

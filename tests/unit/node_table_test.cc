@@ -57,6 +57,46 @@ TEST(NodeTable, KeepsTheMarkWhileCountsChange) {
   EXPECT_TRUE(table.remove(Ino{3}, 11));
 }
 
+TEST(NodeTable, TakesWhatIsInheritedForHeldUntilTheKernelWasAsked) {
+  NodeTable table;
+  table.inherit(100);
+  EXPECT_TRUE(table.held(Ino{99}));
+  EXPECT_FALSE(table.held(Ino{100}));
+  EXPECT_EQ(table.lookups(Ino{99}), 0U);
+  EXPECT_FALSE(table.mark_orphan(Ino{100}));
+  // A FORGET of more than was counted here, or of what was not, brings a marked one back.
+  EXPECT_TRUE(table.mark_orphan(Ino{99}));
+  EXPECT_TRUE(table.remove(Ino{99}, 7));
+  table.add(Ino{98});
+  EXPECT_TRUE(table.mark_orphan(Ino{98}));
+  EXPECT_TRUE(table.remove(Ino{98}, 7));
+  EXPECT_FALSE(table.remove(Ino{97}, 1));
+}
+
+TEST(NodeTable, LetsGoOfWhatTheKernelDoesNotHold) {
+  NodeTable table;
+  table.inherit(100);
+  EXPECT_TRUE(table.mark_orphan(Ino{5}));
+  table.release(Ino{5});
+  EXPECT_FALSE(table.held(Ino{5}));
+  EXPECT_FALSE(table.mark_orphan(Ino{5}));
+  EXPECT_EQ(table.size(), 0U);
+  // One that is looked up again is held by its count.
+  table.add(Ino{5});
+  EXPECT_TRUE(table.mark_orphan(Ino{5}));
+  table.settle(Ino{5});
+  EXPECT_TRUE(table.held(Ino{5}));
+}
+
+TEST(NodeTable, ForgetsTheInheritanceToo) {
+  NodeTable table;
+  table.inherit(100);
+  table.mark_orphan(Ino{5});
+  EXPECT_EQ(table.clear(), std::vector<Ino>{Ino{5}});
+  EXPECT_FALSE(table.held(Ino{5}));
+  EXPECT_FALSE(table.held(Ino{6}));
+}
+
 TEST(NodeTable, SurvivesForgetsThatAreNotOwed) {
   NodeTable table;
   EXPECT_FALSE(table.remove(Ino{1}, 1));
