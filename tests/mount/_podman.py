@@ -5,6 +5,7 @@ podman itself (restart policy), as by the kubelet."""
 import json
 import os
 import shlex
+import signal
 import subprocess
 import _lib
 from _lib import LRUFS, SOURCE_DIR, WORK, check, fail, run, wait_for
@@ -110,13 +111,12 @@ class Container:
     def signal_all(self, name):
         signal_namespace(self.pid, name)
 
-    def kill(self):
+    def kill(self, seconds=60):
         """By the process id: podman kill would also keep it from being restarted."""
         self.told_before = len(podman("logs", self.name))
         self.pid = self.state()["Pid"]
-        os.kill(self.pid, 9)
-        if self.role == "application":
-            wait_for("the application has ended", 30, lambda: not self.running())
+        os.kill(self.pid, signal.SIGKILL)
+        wait_for("the killed process has ended", seconds, lambda: not _lib.alive(self.pid))
 
     def again(self):
         """podman restarts it."""
