@@ -37,7 +37,9 @@ def set_up():
     with open(os.path.join(WORK, ".cleanup"), "w", encoding="utf-8") as file:
         file.write(f"#!/bin/sh\nexport CONTAINERS_CONF={PLACE}/containers.conf\n"
                    f"timeout 60 podman {shlex.join(_options())} pod rm --all --force --time 0\n"
-                   f"timeout 60 podman {shlex.join(_options())} rm --all --force --time 0\n")
+                   f"timeout 60 podman {shlex.join(_options())} rm --all --force --time 0\n"
+                   # podman leaves its own group; one that is in use cannot be removed.
+                   "find /sys/fs/cgroup/libpod_parent /sys/fs/cgroup/*/libpod_parent -depth -type d -exec rmdir {} +\n")
         os.fchmod(file.fileno(), 0o755)
     archive = os.path.join(WORK, "lrufs.tar")
     run(120, os.path.join(SOURCE_DIR, "scripts/build-image.sh"), "--binary", LRUFS, "--archive", archive, "--work", f"{PLACE}/build")

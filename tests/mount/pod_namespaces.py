@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: timeout=300
+# ctest: timeout=900
 """A pod without containers' software: the sidecar and the application of deploy/kubernetes in namespaces of their own (unshare, bind
 mounts, chroot), the application without any privilege. Needs root. pod_podman.py has the same with real containers.
 
