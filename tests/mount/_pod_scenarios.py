@@ -2,7 +2,9 @@
 options and the script of the init container are those of deploy/kubernetes/base."""
 
 import fcntl
+import json
 import os
+import random
 import re
 import shlex
 import struct
@@ -141,6 +143,33 @@ def descriptor_over_a_restart(pod, app, sidecar):
     with open(os.path.join(pod.log, "restarted"), "w", encoding="ascii"):
         pass
     return holder.communicate(timeout=30)[0].strip()
+
+
+def write_until_error(folder, name):
+    rng = random.Random(name)
+    try:
+        for number in range(1_000_000):
+            _lib.write_file(os.path.join(folder, f"{name}-{number}"), b"x" * rng.randrange(40_000))
+    except OSError:
+        os._exit(0)
+
+
+def evicts(pod, rounds):
+    """Killed while it evicts, with writers in the folder: one of its threads waits in the kernel for the lock of a folder, which a writer
+    has who waits for an answer. The guard process, which lives until the last thread of the first process is gone, ends that."""
+    manifest = Manifest("16M")
+    sidecar = start(pod, manifest)
+    for number in range(rounds):
+        writers = [_lib.spawn_function(write_until_error, pod.cache, f"r{number}p{n}") for n in range(6)]
+        wait_for("files are evicted", 30, lambda: json.loads(run(20, LRUFS, "stat", "--json", pod.cache))["statistics"]["evicted_objects"] > 300)
+        sidecar.kill(20)
+        for writer in writers:
+            equal("exit status of a writer", 0, writer.wait(20))
+        sidecar = sidecar.again()
+        wait_for("the mount answers again", 30, pod.answers)
+    equal("exit status", 0, sidecar.terminate(GRACE))
+    run(60, LRUFS, "check", os.path.join(pod.store, "cache.lrufs"))
+    step(f"killed {rounds} times while it evicts")
 
 
 def stops(pod):

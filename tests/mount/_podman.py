@@ -5,6 +5,7 @@ podman itself (restart policy), as by the kubelet."""
 import json
 import os
 import shlex
+import signal
 import subprocess
 import _lib
 from _lib import LRUFS, SOURCE_DIR, WORK, check, fail, run, wait_for
@@ -36,7 +37,9 @@ def set_up():
     with open(os.path.join(WORK, ".cleanup"), "w", encoding="utf-8") as file:
         file.write(f"#!/bin/sh\nexport CONTAINERS_CONF={PLACE}/containers.conf\n"
                    f"timeout 60 podman {shlex.join(_options())} pod rm --all --force --time 0\n"
-                   f"timeout 60 podman {shlex.join(_options())} rm --all --force --time 0\n")
+                   f"timeout 60 podman {shlex.join(_options())} rm --all --force --time 0\n"
+                   # podman leaves its own group; one that is in use cannot be removed.
+                   "find /sys/fs/cgroup/libpod_parent /sys/fs/cgroup/*/libpod_parent -depth -type d -exec rmdir {} +\n")
         os.fchmod(file.fileno(), 0o755)
     archive = os.path.join(WORK, "lrufs.tar")
     run(120, os.path.join(SOURCE_DIR, "scripts/build-image.sh"), "--binary", LRUFS, "--archive", archive, "--work", f"{PLACE}/build")
@@ -110,13 +113,12 @@ class Container:
     def signal_all(self, name):
         signal_namespace(self.pid, name)
 
-    def kill(self):
+    def kill(self, seconds=60):
         """By the process id: podman kill would also keep it from being restarted."""
         self.told_before = len(podman("logs", self.name))
         self.pid = self.state()["Pid"]
-        os.kill(self.pid, 9)
-        if self.role == "application":
-            wait_for("the application has ended", 30, lambda: not self.running())
+        os.kill(self.pid, signal.SIGKILL)
+        wait_for("the killed process has ended", seconds, lambda: not _lib.alive(self.pid))
 
     def again(self):
         """podman restarts it."""

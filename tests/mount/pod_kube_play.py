@@ -27,7 +27,10 @@ def manifest(volumes):
     objects = _kustomize.render(os.path.join(SOURCE_DIR, "deploy/kubernetes/overlays/classic"))
     owner = next(o for o in objects if o["kind"] == "StatefulSet")
     configs = [copy.deepcopy(o) for o in objects if o["kind"] == "ConfigMap"]
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lrufs-0", "labels": owner["spec"]["template"]["metadata"]["labels"]},
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {
+               "name": "lrufs-0", "labels": owner["spec"]["template"]["metadata"]["labels"],
+               # The other kind is removed once it has ended, which podman 4.3 now and then does not know yet.
+               "annotations": {"io.podman.annotations.init.container.type": "always"}},
            "spec": copy.deepcopy(owner["spec"]["template"]["spec"])}
     scripts = os.path.join(volumes.dir, "scripts")
     os.mkdir(scripts)

@@ -249,12 +249,13 @@ def schemas():
         os.makedirs(place, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(os.path.join(source, name), place)
-        done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=place, capture_output=True, text=True,
-                              timeout=200, check=False)
-        if done.returncode == 0:
-            with open(mark, "wb") as file:
-                file.write(lock)
-            return os.path.join(place, "node_modules")
+        for _ in range(2):  # a registry may fail once
+            done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=place, capture_output=True, text=True,
+                                  timeout=120, check=False)
+            if done.returncode == 0:
+                with open(mark, "wb") as file:
+                    file.write(lock)
+                return os.path.join(place, "node_modules")
         problem = f"npm ci: {done.stderr[-500:]}"
     check(os.environ.get("CI") != "true", f"the schemas of Kubernetes cannot be had: {problem}")
     step(f"left out: the schemas ({problem})")

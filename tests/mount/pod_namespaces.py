@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-# ctest: timeout=300
+# ctest: timeout=900
 """A pod without containers' software: the sidecar and the application of deploy/kubernetes in namespaces of their own (unshare, bind
 mounts, chroot), the application without any privilege. Needs root. pod_podman.py has the same with real containers.
 
 heals     the sidecar is killed and restarted: the application, never restarted, goes on with everything that was closed before;
           nothing is written beside the mount while it is missing; an open descriptor is lost, and only that
+evicts    the sidecar is killed while it evicts: it ends at once, and comes back
 stops     SIGTERM while the application is inside: ends in time, everything is on the disk
 hangs     the probes fail while the daemon hangs, and where nothing is mounted
 seeded    prepare.sh: a new store from an archive, once; the root's owner; an interrupted start; a pod that comes again
@@ -44,8 +45,17 @@ def memory(pod):
         group.remove()
 
 
-ALL = {"heals": lambda pod: scenarios.heals(pod, 5 if LONG else 2), "stops": scenarios.stops, "hangs": scenarios.hangs, "seeded": scenarios.seeded,
-       "shared": scenarios.shared, "full": scenarios.volume_full, "vanished": scenarios.volume_vanished, "memory": memory}
+ALL = {
+    "heals": lambda pod: scenarios.heals(pod, 5 if LONG else 2),
+    "evicts": lambda pod: scenarios.evicts(pod, 40 if LONG else 3),
+    "stops": scenarios.stops,
+    "hangs": scenarios.hangs,
+    "seeded": scenarios.seeded,
+    "shared": scenarios.shared,
+    "full": scenarios.volume_full,
+    "vanished": scenarios.volume_vanished,
+    "memory": memory,
+}
 
 
 def test():

@@ -31,8 +31,17 @@ def vanished(pod):
     scenarios.volume_vanished(pod, restart="no")
 
 
-ALL = {"heals": scenarios.heals, "stops": scenarios.stops, "hangs": scenarios.hangs, "seeded": scenarios.seeded,
-       "shared": scenarios.shared, "full": scenarios.volume_full, "vanished": vanished, "memory": memory}
+ALL = {
+    "heals": scenarios.heals,
+    "evicts": lambda pod: scenarios.evicts(pod, 10),
+    "stops": scenarios.stops,
+    "hangs": scenarios.hangs,
+    "seeded": scenarios.seeded,
+    "shared": scenarios.shared,
+    "full": scenarios.volume_full,
+    "vanished": vanished,
+    "memory": memory,
+}
 
 
 def test():
