@@ -15,7 +15,7 @@ tests=(
   librapidcheck-dev libgtest-dev libgmock-dev
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
   rsync sqlite3 attr acl fio stress-ng libarchive-tools jq tmux curl
-  zsh fish man-db groff-base bsdutils
+  zsh fish man-db groff-base bsdutils dpkg-dev debootstrap
 )
 bench=(liblmdb-dev librocksdb-dev persistent-cache-cpp-dev libboost-dev libleveldb-dev)
 libfuse=(meson ninja-build gcc pkg-config liburing-dev libnuma-dev)
