@@ -13,10 +13,13 @@ def need_tools():
     _lib.need("cpack", "dpkg-deb", "dpkg-shlibdeps")
     if not os.path.exists(os.path.join(BUILD, "CPackConfig.cmake")):
         _lib.skip(f"no CPackConfig.cmake in {BUILD}")
-    # A static libfuse or a sanitizer is no package for others.
     with open(os.path.join(BUILD, "CMakeCache.txt"), encoding="utf-8") as file:
         if not re.search(r"(?m)^CMAKE_BUILD_TYPE:\w+=Release$", file.read()):
             _lib.skip("not a release build")
+
+
+def static_fuse():
+    return "libfuse3" not in _lib.run(30, "ldd", _lib.LRUFS)
 
 
 def make(folder, build=BUILD, seconds=300):
