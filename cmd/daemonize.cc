@@ -77,6 +77,9 @@ DaemonLink::~DaemonLink() {
 void DaemonLink::ready() {
   if (fd_ < 0) return;
   ::prctl(PR_SET_PDEATHSIG, 0);
+  // Not before: who mounts below an automount point (autofs) must be of the process group of the automounter,
+  // or waits for his own mount.
+  ::setsid();
   point_to_null(STDERR_FILENO);
   write_all(fd_, std::string(1, kReady));
   ::close(fd_);
@@ -119,7 +122,6 @@ store::Result<DaemonLink> fork_daemon() {
   ::close(ends[0]);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(1);  // it died before the line above
-  ::setsid();
   ::signal(SIGPIPE, SIG_IGN);
   point_to_null(STDIN_FILENO);
   point_to_null(STDOUT_FILENO);

@@ -23,7 +23,7 @@ class DaemonLink {
   [[nodiscard]] bool is_child() const { return pid_ == 0; }
   [[nodiscard]] pid_t pid() const { return pid_; }  // of the daemon; 0 in the daemon itself
 
-  // Child: stdio goes to /dev/null, the parent goes on. Once.
+  // Child: gets a session of its own, stdio goes to /dev/null, the parent goes on. Once.
   void ready();
   // Child: hands the error to the parent. Nothing after ready().
   void failed(const store::Error& error);

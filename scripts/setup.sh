@@ -17,7 +17,7 @@ tests=(
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
   rsync sqlite3 attr acl fio stress-ng libarchive-tools jq tmux curl
   zsh fish man-db groff-base bsdutils
-  python3-yaml busybox-static
+  python3-yaml busybox-static dpkg-dev debootstrap
 )
 # Any node will do, also one that is not Debian's and has npm in it.
 command -v node > /dev/null || tests+=(nodejs)

@@ -101,6 +101,7 @@ int run_guard(const std::vector<std::string>& arguments) {
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::setsid();
   ::close_range(0, kControl - 1, 0);
   ::close_range(has_control ? kControl + 1 : kControl, ~0U, 0);
   if (::chdir("/") != 0) return kWrongUse;

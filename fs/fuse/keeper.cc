@@ -199,6 +199,7 @@ int run_keeper(const std::vector<std::string>& arguments) {
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
   ::signal(SIGCHLD, SIG_IGN);
+  ::setsid();
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd < kUnmounting && null >= 0; ++fd) ::dup2(null, fd);
   ::close_range(kQuestions + 1, ~0U, 0);

@@ -1,4 +1,6 @@
 """For the tests of packages: makes them, and looks into them."""
+import contextlib
+import glob
 import os
 import re
 import shutil
@@ -13,10 +15,13 @@ def need_tools():
     _lib.need("cpack", "dpkg-deb", "dpkg-shlibdeps")
     if not os.path.exists(os.path.join(BUILD, "CPackConfig.cmake")):
         _lib.skip(f"no CPackConfig.cmake in {BUILD}")
-    # A static libfuse or a sanitizer is no package for others.
     with open(os.path.join(BUILD, "CMakeCache.txt"), encoding="utf-8") as file:
         if not re.search(r"(?m)^CMAKE_BUILD_TYPE:\w+=Release$", file.read()):
             _lib.skip("not a release build")
+
+
+def static_fuse():
+    return "libfuse3" not in _lib.run(30, "ldd", _lib.LRUFS)
 
 
 def make(folder, build=BUILD, seconds=300):
@@ -51,3 +56,36 @@ def deb_members(path, folder):
 
 def control(path, field):
     return _lib.run(30, "dpkg-deb", "-f", path, field).strip()
+
+
+# --- a bare Debian ---------------------------------------------------------------------------------------------------
+
+def mirror():
+    """Where apt gets Debian 12 from, on this machine."""
+    with open("/etc/os-release", encoding="utf-8") as file:
+        if "VERSION_CODENAME=bookworm" not in file.read():
+            _lib.skip("this is no Debian 12, on which the package was built")
+    for uri in _lib.run(60, "apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)").split():
+        if uri.rstrip("/").endswith("/debian"):
+            return uri
+    return _lib.skip("apt knows no mirror of Debian here")
+
+
+def bare_debian(root):
+    """By debootstrap, with apt as it is set up here (a proxy, say)."""
+    _lib.run(600, "debootstrap", "--variant=minbase", "bookworm", root, mirror())
+    for path in glob.glob("/etc/apt/apt.conf.d/*") + glob.glob("/etc/apt/sources.list*") + ["/etc/resolv.conf"]:
+        if os.path.isfile(path) and "docker-clean" not in path:
+            with contextlib.suppress(OSError):
+                os.makedirs(os.path.dirname(root + path), exist_ok=True)
+                shutil.copy(path, root + path)
+
+
+def inside(root, seconds, script):
+    """Runs a script there, in a mount namespace of its own: what is mounted there ends with it."""
+    quoted = "'" + script.replace("'", "'\\''") + "'"
+    whole = f"""set -eu; root=$1
+    mount -t proc proc "$root/proc"; mount --bind /dev "$root/dev"; mount --bind /sys "$root/sys"
+    exec chroot "$root" /bin/sh -euc {quoted}"""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    return _lib.run(seconds, "unshare", "-m", "--propagation", "private", "/bin/sh", "-c", whole, "sh", root, env=environment)

@@ -5,14 +5,19 @@
 . "$(dirname "${BASH_SOURCE[0]}")/_lib.sh"
 on_lrufs || skip "is about the program itself"
 is_root || skip "needs root"
-need mount unshare findmnt
+need mount unshare findmnt setpriv
 
 mkdir "$WORK"/{sbin,sbin.work,one,two}
+chmod 711 "$WORK"
+mkdir -p "$WORK/users/mnt"
+chown -R nobody:nogroup "$WORK/users"
+mknod -m 666 "$WORK/fuse" c 10 229
 ln -s "$LRUFS" "$WORK/sbin/mount.lrufs"
 ln -s "$LRUFS" "$WORK/sbin/mount.fuse.lrufs"
 cat > "$WORK/fstab" << END
 $WORK/one.lrufs  $WORK/one  lrufs  size=64M,allow_other,nodev,nosuid,nofail,log=$DAEMON_LOG  0 0
 $WORK/two.lrufs  $WORK/two  fuse.lrufs  size=64M,noatime,noauto,x-systemd.automount,x-systemd.idle-timeout=60,log=$DAEMON_LOG  0 0
+$WORK/users/store  $WORK/users/mnt  lrufs  size=64M,noauto,user,log=$WORK/users/log  0 0
 END
 
 cat > "$WORK/inside.sh" << 'END'
@@ -65,6 +70,22 @@ mount "$WORK/one"
 [[ $(< "$WORK/one/file") == kept ]] || fail "after a dead mount: saw $(< "$WORK/one/file")"
 [[ $(grep -c " $WORK/one " /proc/self/mountinfo) == 1 ]] || fail "the dead mount is still there"
 umount -a -t fuse.lrufs
+
+echo "== a line that lets users mount"
+as_nobody() { setpriv --reuid nobody --regid nogroup --clear-groups "$@"; }
+mount --bind "$WORK/fuse" /dev/fuse
+if [[ -u /usr/bin/mount ]] && as_nobody "$LRUFS" --version > /dev/null && as_nobody test -r /dev/fuse; then
+  as_nobody mount "$WORK/users/mnt"
+  options=$(findmnt -n -o OPTIONS --mountpoint "$WORK/users/mnt")
+  for word in nodev nosuid noexec user_id=65534; do
+    [[ ,$options, == *,$word,* ]] || fail "a user's mount: expected $word, saw $options"
+  done
+  as_nobody sh -c 'echo mine > "$0/file"' "$WORK/users/mnt"
+  as_nobody umount "$WORK/users/mnt"
+  if grep -qF " $WORK/users/mnt " /proc/self/mountinfo; then fail "the user's umount left the mount"; fi
+else
+  echo "   left out: nobody cannot run mount(8), $LRUFS, or open a device in $WORK"
+fi
 END
 step "in a namespace of its own"
 status=0

@@ -32,7 +32,9 @@ def equal_files(first, second):
 def fields(program, development):
     step("fields")
     depends = _package.control(program, "Depends")
-    for library in ("libc6", "libfuse3-3", "libstdc++6", "libxxhash0", "libarchive13", "libsystemd0"):
+    # A libfuse of scripts/build-libfuse.sh is in the program.
+    fuse = () if _package.static_fuse() else ("libfuse3-3",)
+    for library in ("libc6", *fuse, "libstdc++6", "libxxhash0", "libarchive13", "libsystemd0"):
         check(re.search(rf"{re.escape(library)}[ ,(]", depends + ","), f"Depends: expected {library}, saw {depends}")
     check("-dev" not in depends, f"Depends: expected no -dev packages, saw {depends}")
     equal("Recommends", "fuse3", _package.control(program, "Recommends"))
@@ -86,6 +88,7 @@ def unpacked(root):
         copyright_text = file.read()
     for words in ("Apache-2.0", "CLI11", "nlohmann-json", "tl-expected", "/usr/share/common-licenses/"):
         check(words in copyright_text, f"copyright: expected {words}")
+    equal("libfuse in copyright", _package.static_fuse(), "Files: libfuse\n" in copyright_text)
     with gzip.open(os.path.join(root, "usr/share/doc/lrufs/changelog.Debian.gz"), "rt", encoding="utf-8") as file:
         text = file.read()
     check(re.fullmatch(r"lrufs \([0-9.]+-1\) \w+; urgency=\w+\n\n  \* .+\n\n -- .+ <.+>  \w{3}, .+\n", text), f"changelog: saw {text}")

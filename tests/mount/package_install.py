@@ -3,25 +3,11 @@
 """The packages on a bare Debian 12 (debootstrap): apt installs them with what they depend on, the program mounts there, and
 after removing and purging them nothing of theirs is left. Needs the network of apt."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
-import contextlib
-import glob
 import os
 import shutil
-import subprocess
 import _lib
 import _package
 from _lib import check, equal, step
-
-
-def mirror():
-    """Where apt gets Debian 12 from, on this machine."""
-    with open("/etc/os-release", encoding="utf-8") as file:
-        if "VERSION_CODENAME=bookworm" not in file.read():
-            _lib.skip("this is no Debian 12, on which the package was built")
-    for uri in _lib.run(60, "apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)").split():
-        if uri.rstrip("/").endswith("/debian"):
-            return uri
-    return _lib.skip("apt knows no mirror of Debian here")
 
 
 def test():
@@ -31,24 +17,13 @@ def test():
     packages = _package.make(os.path.join(_lib.WORK, "packages"))[:2]
     root = os.path.join(_lib.WORK, "root")
     step("debootstrap")
-    _lib.run(600, "debootstrap", "--variant=minbase", "bookworm", root, mirror())
-    # apt as it is set up here: a proxy, say.
-    for path in glob.glob("/etc/apt/apt.conf.d/*") + glob.glob("/etc/apt/sources.list*") + ["/etc/resolv.conf"]:
-        if os.path.isfile(path) and "docker-clean" not in path:
-            with contextlib.suppress(OSError):
-                os.makedirs(os.path.dirname(root + path), exist_ok=True)
-                shutil.copy(path, root + path)
+    _package.bare_debian(root)
     for path in packages:
         shutil.copy(path, root)
     names = [os.path.basename(path) for path in packages]
 
     def inside(seconds, script):
-        """In a mount namespace of its own: what is mounted there ends with it."""
-        whole = f"""set -eu; root=$1
-        mount -t proc proc "$root/proc"; mount --bind /dev "$root/dev"; mount --bind /sys "$root/sys"
-        exec chroot "$root" /bin/sh -euc {_quoted(script)}"""
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        return _lib.run(seconds, "unshare", "-m", "--propagation", "private", "/bin/sh", "-c", whole, "sh", root, env=environment)
+        return _package.inside(root, seconds, script)
 
     def files():
         skip = ("proc", "dev", "sys", "var/lib/dpkg", "var/lib/apt", "var/cache", "var/log", "tmp")
@@ -86,10 +61,6 @@ def test():
     inside(120, "apt-get -q -y purge lrufs liblrufs-store-dev")
     equal("files that were left", [], sorted(files() - before)[:20])
     equal("files that are missing", [], sorted(before - files())[:20])
-
-
-def _quoted(text):
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 _lib.main(test)
