@@ -21,6 +21,7 @@ def churn(top, stop):
     expiring = os.path.join(top, "expiring")
     os.mkdir(expiring)
     os.setxattr(expiring, "user.lrufs.ttl", b"1")
+    os.setxattr(expiring, "user.lrufs.pin", b"1")  # empty, it would be evicted as a file is
     number = 0
     while not os.path.exists(stop):
         number += 1
@@ -63,7 +64,9 @@ def test():
     kills = []
     while len(kills) < KILLS:
         # The random moment; now and then at once, so that a worker dies that has not taken over yet.
-        time.sleep(rng.choice((0.002, 0.05, 0.25)) * rng.random())
+        # The last ones have time enough between them to see how long one takes.
+        alone = KILLS - len(kills) <= min(30, KILLS // 10)
+        time.sleep(0.3 + 0.1 * rng.random() if alone else rng.choice((0.002, 0.05, 0.25)) * rng.random())
         when, worker = _takeover.kill_worker(mount.pid)
         kills.append(when)
         _takeover.worker_is(mount.pid, other_than=worker)
