@@ -80,7 +80,12 @@ Status Volume::Impl::write_data(Ino ino, std::uint64_t offset, Bytes data, bool 
   store::StagedData staged;
   if (data.size() >= store::Store::kStageThreshold) {
     if (read_only()) return fail(Code::kReadOnly);
-    LRUFS_TRY_ASSIGN(staged, store->stage(offset, data));
+    auto filled = store->stage(offset, data);
+    for (int attempt = 0; !filled && filled.error().code == Code::kNoSpace && room_may_come(attempt);
+         ++attempt)
+      filled = store->stage(offset, data);
+    if (!filled) return fail(std::move(filled).error());
+    staged = *std::move(filled);
   }
   return change(Purpose::kWrite, [&](Transaction& txn, Effects&) -> Status {
     LRUFS_TRY_ASSIGN(Inode inode, load(txn.view(), ino));

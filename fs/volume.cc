@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "fs/crash_point.h"
@@ -116,7 +118,7 @@ Status Volume::Impl::change(Purpose purpose, const ChangeBody& body) {
   if (read_only()) return fail(Code::kReadOnly);
   ServedRequest* const request = ServedRequest::current();
   if (request != nullptr && ServedRequest::executed() != nullptr) return {};
-  for (;;) {
+  for (int attempt = 0;;) {
     Effects effects(*this);
     auto status = store->update(
         [&](Transaction& txn) -> Status {
@@ -130,6 +132,7 @@ Status Volume::Impl::change(Purpose purpose, const ChangeBody& body) {
     crash_point("published");
     const std::vector<Ino> expired = status ? std::vector<Ino>() : effects.expired();
     effects.end(status.has_value());
+    if (!status && status.error().code == Code::kNoSpace && room_may_come(attempt++)) continue;
     if (expired.empty()) return status;
     LRUFS_TRY(store->reap(expired));
   }
@@ -197,6 +200,7 @@ Result<std::unique_ptr<Volume>> Volume::open(const std::string& path, store::Opt
       if (each.kept_as_orphan && self->nodes.inherited(each.ino)) reclaimer->push(each.ino);
     }
   };
+  impl->on_wait = store_options.on_wait;
   LRUFS_TRY_ASSIGN(impl->store, store::Store::open(path, std::move(store_options)));
   impl->options.read_only = impl->store->read_only();  // a damaged store is
   impl->reclaimer = std::make_unique<Reclaimer>(
@@ -244,6 +248,20 @@ bool Volume::count_lookup(Ino ino, std::optional<std::uint64_t> seen) {
 void Volume::ask_kernel_by(KernelHolds kernel_holds) {
   const store::MutexLock lock(impl_->kernel_mutex);
   impl_->kernel_holds = std::move(kernel_holds);
+}
+
+bool Volume::Impl::room_may_come(int attempt) {
+  constexpr int kAttempts = 100;
+  constexpr std::chrono::milliseconds kPause{10};  // for the FORGETs of what the kernel was told to drop
+  if (!nodes.inherited(store::kRootIno) || attempt >= kAttempts) return false;
+  const bool may_wait = !on_wait || on_wait(true);
+  if (may_wait) {
+    reclaimer->request_leftovers();
+    reclaimer->wait_idle();
+    std::this_thread::sleep_for(kPause);
+  }
+  if (on_wait) on_wait(false);
+  return may_wait;
 }
 
 bool Volume::Impl::may_go(Ino ino) {

@@ -71,6 +71,7 @@ struct Volume::Impl {
   std::unique_ptr<store::Store> store;
   std::unique_ptr<Reclaimer> reclaimer;         // after the store: it uses it
   std::atomic<Reclaimer*> evicted_to{nullptr};  // the same, for the store's threads: set once it is there
+  std::function<bool(bool)> on_wait;            // as store::Options has it
   store::Mutex kernel_mutex;
   KernelHolds kernel_holds GUARDED_BY(kernel_mutex);
 
@@ -125,6 +126,9 @@ struct Volume::Impl {
   Status expect_free(Transaction& txn, Effects& effects, Ino parent, std::string_view name) const;
   // The directory is to go, or to be replaced: kNotEmpty unless all that it holds has expired.
   Status expect_empty(Transaction& txn, Effects& effects, const Inode& dir) const;
+  // There was no room. After a takeover it may still come: of orphans of before nobody knows whether the
+  // kernel holds them before it was asked. False: it will not.
+  bool room_may_come(int attempt);
   // May the orphan be destroyed, as far as the kernel is concerned?
   bool may_go(Ino ino);
   // The answer to a request that an earlier process has executed.

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <system_error>
 #include <vector>
@@ -106,6 +107,9 @@ bool sends_again(const std::vector<std::byte>& request, std::size_t size) {
   constexpr std::size_t kAt = sizeof(fuse_in_header) + offsetof(fuse_init_in, flags) + sizeof(std::uint32_t);
   if ((offered_flags(request, size) & kHasSecondWord) == 0 || size < kAt + sizeof(std::uint32_t))
     return false;
+#ifdef LRUFS_FAULTS
+  if (std::getenv("LRUFS_NO_RESEND") != nullptr) return false;  // NOLINT(concurrency-mt-unsafe): never set
+#endif
   std::uint32_t flags = 0;
   std::memcpy(&flags, request.data() + kAt, sizeof flags);
   return (flags & kHasResend) != 0;

@@ -128,7 +128,23 @@ std::vector<int> KernelNotices::send_some(std::string_view messages, std::uint32
 }
 
 bool kernel_holds(fuse_session* session, store::Ino ino) {
-  return fuse_lowlevel_notify_inval_inode(session, raw(ino), -1, 0) != -ENOENT;
+  if (fuse_lowlevel_notify_inval_inode(session, raw(ino), -1, 0) == -ENOENT) return false;
+  // An orphan of before, of which the kernel was perhaps never told that its name is gone: what only its
+  // caches hold goes (FUSE_NOTIFY_PRUNE, Linux 6.18; others refuse this).
+  constexpr std::int32_t kPrune = 9;
+  struct {
+    fuse_out_header header;
+    std::uint32_t count;
+    std::uint32_t padding;
+    std::uint64_t spare;
+    std::uint64_t node;
+  } prune{.header = {.len = sizeof prune, .error = kPrune, .unique = 0},
+          .count = 1,
+          .padding = 0,
+          .spare = 0,
+          .node = raw(ino)};
+  [[maybe_unused]] const ssize_t n = ::write(fuse_session_fd(session), &prune, sizeof prune);
+  return true;
 }
 
 int run_notices() {

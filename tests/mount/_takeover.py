@@ -15,7 +15,7 @@ from _lib import KIB, check, equal
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2
-ALONE = 0.1  # seconds without another kill
+ALONE = 0.28  # seconds without another kill
 SLOW = 0.001  # calls that take longer are noted, for the distribution of stalls
 
 

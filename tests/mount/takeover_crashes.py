@@ -183,6 +183,30 @@ def poison(mount):
     step("a poisonous request")
 
 
+def old_kernel():
+    """One that does not send requests again (played by a switch): it is said, and the mount ends with its worker, as without a supervisor."""
+    os.environ["LRUFS_NO_RESEND"] = "1"
+    mount = Mount(name="old", size="64M", options=("--supervise",))
+    mount.mount()
+    del os.environ["LRUFS_NO_RESEND"]
+    _lib.write_file(mount.path("file"), b"content")
+    told = _lib.run(20, _lib.LRUFS, "stat", mount.dir)
+    check("no takeover" in told and "6.9" in told, f"expected lrufs stat to say that takeover is off, saw:\n{told}")
+    with open(_lib.DAEMON_LOG, encoding="utf-8") as log:
+        check("does not send requests again" in log.read(), "expected the log to say that takeover is off")
+    fd = os.open(mount.dir, os.O_RDONLY)
+    _takeover.kill_worker(mount.pid)
+    mount.wait_gone()
+    check(not mount.mounted(), "expected the mount to end with its worker")
+    _lib.raises("a look at it", (errno.ENOTCONN, errno.ECONNABORTED), os.listdir, fd)
+    with contextlib.suppress(OSError):
+        os.close(fd)
+    mount.mount()
+    equal("content", b"content", _lib.read_file(mount.path("file")))
+    mount.check()
+    step("an old kernel")
+
+
 def test():
     if _lib.PLAIN:
         _lib.skip("there is no daemon on a plain directory")
@@ -199,6 +223,7 @@ def test():
     each_kind(mount)
     poison(mount)
     mount.check()
+    old_kernel()
 
 
 _lib.main(test)
