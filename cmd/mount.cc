@@ -1,17 +1,7 @@
 // lrufs mount: checks everything, starts the daemon, and returns when the mount answers.
-#include <linux/magic.h>
-#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,21 +9,16 @@
 #include <vector>
 
 #include "cmd/daemonize.h"
-#include "cmd/live_mount.h"
 #include "cmd/logging.h"
 #include "cmd/os.h"
 #include "cmd/preflight.h"
-#include "cmd/service.h"
+#include "cmd/serve.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
 #include "cmd/worker_command.h"
-#include "fs/fuse/confine.h"
-#include "fs/fuse/control_inode.h"
-#include "fs/fuse/event.h"
 #include "fs/fuse/metrics_server.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/run.h"
-#include "fs/fuse/supervisor.h"
 #include "fs/fuse/worker_link.h"
 
 namespace lrufs::cmd {
@@ -70,13 +55,6 @@ struct Arguments {
   bool foreground = false;
   bool no_control = false;
   int supervise = 0;  // 1: --supervise, -1: --no-supervise
-};
-
-struct Plan {
-  RunOptions run;
-  bool supervise = false;
-  LogOptions log;
-  MountPointRules rules;
 };
 
 // Words of -o that are options of ours, for fstab: what the command line says itself wins. False: not one of
@@ -117,7 +95,7 @@ bool take_own_word(Arguments& arguments, MountPointRules& rules, const std::stri
   return false;
 }
 
-Status take_options(Arguments& arguments, Plan& plan) {
+Status take_options(Arguments& arguments, MountPlan& plan) {
   for (const std::string& list : arguments.options) {
     for (const std::string& word : fs::fuse::split_mount_options(list)) {
       if (take_own_word(arguments, plan.rules, word)) continue;
@@ -210,8 +188,8 @@ Result<bool> take_supervision(const Arguments& arguments, const MountOptions& mo
   return true;
 }
 
-Result<Plan> make_plan(Arguments arguments) {
-  Plan plan;
+Result<MountPlan> make_plan(Arguments arguments) {
+  MountPlan plan;
   LRUFS_TRY(take_options(arguments, plan));
   store::Options& store = plan.run.store;
   fs::fuse::MountOptions& mount = plan.run.mount;
@@ -265,178 +243,12 @@ Result<Plan> make_plan(Arguments arguments) {
   return plan;
 }
 
-// A store file that a failed mount has left where there was none (or an empty file) goes again.
-class NewStoreGuard {
- public:
-  explicit NewStoreGuard(const std::string& path) : path_(path) {
-    struct stat attributes {};
-    if (::stat(path.c_str(), &attributes) != 0) {
-      before_ = errno == ENOENT ? Before::kAbsent : Before::kFull;
-    } else if (attributes.st_size == 0) {
-      before_ = Before::kEmpty;
-    }
-  }
-  void undo() const {
-    if (before_ == Before::kFull || store_is_locked(path_)) return;  // locked: somebody else was faster
-    if (before_ == Before::kAbsent) {
-      ::unlink(path_.c_str());
-    } else if (::truncate(path_.c_str(), 0) != 0) {
-      return;  // nothing more can be done, and the next mount copes with it
-    }
-  }
-
- private:
-  enum class Before : std::uint8_t { kAbsent, kEmpty, kFull };
-  std::string path_;
-  Before before_ = Before::kFull;
-};
-
-Status check_all(const Plan& plan) {
+Status check_all(const MountPlan& plan) {
   const fs::fuse::MountOptions& mount = plan.run.mount;
   LRUFS_TRY(check_store_path(mount.store, mount.read_only));
   LRUFS_TRY(prepare_mount_point(mount.mount_point, mount.store, plan.rules));
   LRUFS_TRY(check_may_mount(mount.mount_point, mount.allow_other || mount.allow_root));
   return wait_for_store(mount.store, mount.read_only);
-}
-
-bool has_control(const std::string& mount_point) {
-  struct stat folder {};
-  return ::lstat((mount_point + "/" + std::string(fs::fuse::kControlName)).c_str(), &folder) == 0 &&
-         folder.st_ino == fs::fuse::kControlFolder;
-}
-
-// What a program would see now.
-Status see_mount(const MountOptions& mount) {
-  const std::string& mount_point = mount.mount_point;
-  if (descriptor_of(mount_point) >= 0) return {};  // mount(8) knows where it is
-  struct statfs file_system {};
-  struct stat root {};
-  if (::statfs(mount_point.c_str(), &file_system) != 0 || ::stat(mount_point.c_str(), &root) != 0) {
-    return fail(Code::kIo,
-                "the mount " + shown(mount_point) + " was made but does not answer: " + errno_text(errno),
-                errno);
-  }
-  if (file_system.f_type != FUSE_SUPER_MAGIC) {
-    return fail(Code::kIo, "the daemon runs, but nothing is mounted at " + shown(mount_point));
-  }
-  if ((file_system.f_flags & ST_RDONLY) != 0 && !mount.read_only) {
-    std::fprintf(
-        stderr,
-        "lrufs: the store %s is damaged, so it is mounted read-only. To keep what is whole: unmount, then "
-        "lrufs check --repair %s. To write it all the same: mount with --force\n",
-        shown(mount.store).c_str(), shown(mount.store).c_str());
-  }
-  if (mount.control && !has_control(mount_point))
-    std::fprintf(
-        stderr,
-        "lrufs: the store has something of its own named %s in its root, so this mount has no control "
-        "folder: rename it, and mount again\n",
-        std::string(fs::fuse::kControlName).c_str());
-  return {};
-}
-
-void log_ready(const Plan& plan) {
-  const MountOptions& mount = plan.run.mount;
-  fs::fuse::tell(fs::fuse::Level::info, "mounted",
-                 mount.mount_point + ": mounted, with the store " + mount.store,
-                 {{"mount_point", mount.mount_point}, {"store", mount.store}});
-}
-
-// Serves, in this process or, with a supervisor, in workers that it starts.
-Status serve(const Plan& plan, const std::function<void()>& on_ready,
-             const std::function<void(const std::string&)>& on_restart) {
-  if (!plan.supervise) {
-    return fs::fuse::run(plan.run, [&] {
-      log_ready(plan);
-      fs::fuse::confine(plan.run.mount);
-      on_ready();
-    });
-  }
-  fs::fuse::SupervisorOptions options;
-  options.mount = plan.run.mount;
-  options.worker_words = worker_words(plan.run.mount, plan.log.target);
-  options.on_ready = [&] {
-    log_ready(plan);
-    on_ready();
-  };
-  options.on_stopping = plan.run.on_stopping;
-  options.on_restart = on_restart;
-  return fs::fuse::supervise(std::move(options));
-}
-
-// Before the worker that serves lets go of the store: would this version know its format?
-Status can_read(const std::string& path) {
-  store::Options options;
-  options.read_only = true;
-  options.shared = true;
-  options.create = false;
-  options.bound_given = false;
-  options.background = false;
-  LRUFS_TRY_ASSIGN(const auto opened, store::Store::open(path, options));
-  return opened->close();
-}
-
-// A process that a supervisor has started: it has all from the command line that the supervisor got.
-int run_worker(Plan plan) {
-  auto link = fs::fuse::WorkerLink::open();
-  if (!link) return report(link.error());
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);  // they are the supervisor's
-  if (worker_command()->stands_by) {
-    if (const Status readable = can_read(plan.run.mount.store); !readable) {
-      (*link)->failed(readable.error());
-      return kFailed;
-    }
-    if (!(*link)->await_turn()) return kFailed;
-  }
-  plan.run.link = link->get();
-  plan.run.on_stopping = [&] { (*link)->stopping(); };
-  const Status ended = fs::fuse::run(plan.run, [&] {
-    fs::fuse::confine(plan.run.mount);
-    (*link)->ready();
-    if (!plan.run.mount.foreground) leave_stderr();
-  });
-  if (!ended) (*link)->failed(ended.error());
-  spdlog::shutdown();
-  return ended ? kOk : kFailed;
-}
-
-int run_in_foreground(Plan plan) {
-  const NewStoreGuard guard(plan.run.mount.store);
-  bool was_ready = false;
-  Service service;
-  plan.run.on_stopping = [&] { service.stopping(); };
-  const Status ended = serve(
-      plan,
-      [&] {
-        was_ready = true;
-        service.ready(plan.run.mount.mount_point, plan.run.mount.store);
-      },
-      [&](const std::string& what) { service.status(what); });
-  if (ended) return kOk;
-  if (!was_ready) guard.undo();
-  return report(about_store(plan.run.mount.store, ended.error()));
-}
-
-[[noreturn]] void serve_as_daemon(const Plan& plan, DaemonLink& link) {
-  const Status ended = serve(
-      plan, [&] { link.ready(); }, nullptr);
-  if (!ended) fs::fuse::tell(fs::fuse::Level::err, "failed", store::describe(ended.error()));
-  if (!ended) link.failed(ended.error());
-  spdlog::shutdown();
-  std::exit(ended ? kOk : kFailed);  // NOLINT(concurrency-mt-unsafe): run() has ended its threads
-}
-
-int run_in_background(const Plan& plan) {
-  const NewStoreGuard guard(plan.run.mount.store);
-  auto link = fork_daemon();
-  if (!link) return report(link.error());
-  if (link->is_child()) serve_as_daemon(plan, *link);
-  if (const Status ready = link->wait(); !ready) {
-    guard.undo();
-    return report(about_store(plan.run.mount.store, ready.error()));
-  }
-  if (const Status seen = see_mount(plan.run.mount); !seen) return report(seen.error());
-  return kOk;
 }
 
 int mount(const Arguments& arguments) {
@@ -446,7 +258,7 @@ int mount(const Arguments& arguments) {
     ::close_range(fs::fuse::kConnectionFd + 1, ~0U, 0);  // what the supervisor has open for itself
     if (const Status logging = set_up_logging(plan->log); !logging) return report(logging.error());
     ::prctl(PR_SET_NAME, "lrufs-worker");
-    return run_worker(std::move(*plan));
+    return serve_as_worker(std::move(*plan));
   }
   if (!plan->run.mount.foreground) close_inherited_descriptors(descriptor_of(plan->run.mount.mount_point));
   if (const Status fine = check_all(*plan); !fine) return report(fine.error());
@@ -454,7 +266,7 @@ int mount(const Arguments& arguments) {
     return report(logging.error(), logging.error().code == Code::kInvalid ? kUsage : kFailed);
   }
   ::prctl(PR_SET_NAME, "lrufs");  // also when mount(8) called us by another name
-  return plan->run.mount.foreground ? run_in_foreground(std::move(*plan)) : run_in_background(*plan);
+  return plan->run.mount.foreground ? serve_in_foreground(std::move(*plan)) : serve_in_background(*plan);
 }
 
 }  // namespace
