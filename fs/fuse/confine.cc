@@ -1,6 +1,5 @@
 #include "fs/fuse/confine.h"
 
-#include <dirent.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -10,10 +9,8 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <set>
 #include <string>
 #include <thread>
@@ -24,6 +21,7 @@
 #include "fs/fuse/keeper.h"
 #include "fs/fuse/mount_point.h"
 #include "fs/fuse/privileges.h"
+#include "fs/fuse/thread_core.h"
 
 namespace lrufs::fs::fuse {
 namespace {
@@ -39,8 +37,6 @@ struct Orders {
 };
 Orders g_orders;
 
-pid_t thread_id() { return static_cast<pid_t>(::syscall(SYS_gettid)); }
-
 // Only system calls: it runs in a signal handler.
 void confine_this_thread() {
   bool fine = refuse_new_privileges();
@@ -48,26 +44,13 @@ void confine_this_thread() {
   fine = drop_capabilities_but(g_orders.keep) && fine;
   if (!fine) g_orders.failed = true;
   const std::size_t place = g_orders.reports.fetch_add(1);
-  if (place < kMostThreads) g_orders.done.at(place) = thread_id();
+  if (place < kMostThreads) g_orders.done.at(place) = this_thread();
 }
 
 void on_order(int /*signal*/) {
   const int error = errno;
   confine_this_thread();
   errno = error;
-}
-
-std::set<pid_t> threads() {
-  std::set<pid_t> found;
-  DIR* const tasks = ::opendir("/proc/self/task");
-  if (tasks == nullptr) return found;
-  while (const dirent* entry = ::readdir(tasks)) {  // NOLINT(concurrency-mt-unsafe): nobody else has this DIR
-    pid_t id = 0;
-    const char* const end = entry->d_name + std::strlen(entry->d_name);
-    if (std::from_chars(entry->d_name, end, id).ptr == end && id > 0) found.insert(id);
-  }
-  ::closedir(tasks);
-  return found;
 }
 
 bool has_reported(pid_t thread) {
@@ -91,11 +74,11 @@ bool confine_all_threads() {
   if (::sigaction(order, &action, &before) != 0) return false;
   confine_this_thread();
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  std::set<pid_t> told{thread_id()};
+  std::set<pid_t> told{this_thread()};
   bool all = false;
   while (!all && std::chrono::steady_clock::now() < deadline) {
     all = true;
-    for (const pid_t thread : threads()) {
+    for (const pid_t thread : own_threads()) {
       if (told.insert(thread).second) ::syscall(SYS_tgkill, ::getpid(), thread, order);
       if (!has_reported(thread)) all = false;
     }

@@ -1,10 +1,12 @@
 #include "fs/fuse/thread_core.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -14,6 +16,19 @@
 namespace lrufs::fs::fuse {
 
 pid_t this_thread() { return static_cast<pid_t>(::syscall(SYS_gettid)); }
+
+std::vector<pid_t> own_threads() {
+  std::vector<pid_t> found;
+  DIR* const tasks = ::opendir("/proc/self/task");
+  if (tasks == nullptr) return found;
+  while (const dirent* entry = ::readdir(tasks)) {  // NOLINT(concurrency-mt-unsafe): nobody else has this DIR
+    pid_t id = 0;
+    const char* const end = entry->d_name + std::strlen(entry->d_name);
+    if (std::from_chars(entry->d_name, end, id).ptr == end && id > 0) found.push_back(id);
+  }
+  ::closedir(tasks);
+  return found;
+}
 
 const cpu_set_t& own_cores() {
   static const cpu_set_t cores = [] {

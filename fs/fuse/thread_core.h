@@ -9,10 +9,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 namespace lrufs::fs::fuse {
 
 pid_t this_thread();
+
+// The threads of this process, as /proc has them at the moment; none where that does not tell.
+std::vector<pid_t> own_threads();
 
 // The cores that this process was given, as of the first call.
 const cpu_set_t& own_cores();

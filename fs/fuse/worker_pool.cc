@@ -163,6 +163,8 @@ void WorkerPool::follow_placement(std::uint32_t client) {
 bool WorkerPool::go_close(std::uint32_t client) {
   const int core = core_of(client).value_or(::sched_getcpu());
   close_ = true;
+  others_ = own_threads();
+  std::erase(others_, lone_->id);
   if (give_way(lone_->id, true) && pin_lone_thread(core)) {
     closed_.fetch_add(1, std::memory_order_relaxed);
     return true;
@@ -174,13 +176,15 @@ bool WorkerPool::go_close(std::uint32_t client) {
 bool WorkerPool::pin_lone_thread(int core) {
   if (!pin_to(lone_->id, core)) return false;
   lone_->core = core;
-  if (watch_id_ != 0) move_off(watch_id_, core);
+  // It gives way to everything, so also to what evicts and checkpoints, for milliseconds.
+  for (const pid_t other : others_) move_off(other, core);
   return true;
 }
 
 void WorkerPool::end_close() {
   close_ = false;
-  if (watch_id_ != 0) unpin(watch_id_);
+  for (const pid_t other : others_) unpin(other);
+  others_.clear();
   free_lone_thread();
   lone_->core = kNowhere;
 }

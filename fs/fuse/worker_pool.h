@@ -123,7 +123,6 @@ class WorkerPool {
   int watch_fd_ = -1;               // eventfd: alone_ or stop_ has changed
   std::unique_ptr<Worker> lone_;    // null: there is none. Set by start(), before there are other threads
   std::thread watch_thread_;
-  std::atomic<pid_t> watch_id_{0};
   std::atomic<std::uint64_t> served_{0};
   std::atomic<std::uint64_t> closed_{0};
   std::atomic<std::uint64_t> stuck_{0};
@@ -133,6 +132,7 @@ class WorkerPool {
   store::CondVar changed_;
   Placement placement_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Worker>> workers_ GUARDED_BY(mutex_);
+  std::vector<pid_t> others_ GUARDED_BY(mutex_);     // while close: those that stay off its core
   std::vector<Worker*> resting_ GUARDED_BY(mutex_);  // workers, while the lone thread is in charge
   bool lone_rests_ GUARDED_BY(mutex_) = false;
   unsigned running_ GUARDED_BY(mutex_) = 0;  // threads that have not left

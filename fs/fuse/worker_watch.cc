@@ -25,7 +25,6 @@ constexpr int kAsleep = 5;
 
 // Looks whether requests get on, as long as there are any; then sleeps until the next one.
 void WorkerPool::watch() {
-  watch_id_ = this_thread();
   std::uint64_t seen = 0;
   int stalled = 0;
   int quiet = 0;

@@ -171,12 +171,47 @@ def who_answers(mount, placement):
         wait_for("the lone thread answers requests", 30, lambda: answered("alone_requests"))
     if placement == "close" and os.geteuid() == 0 and len(os.sched_getaffinity(0)) > 1:
         wait_for("the lone thread goes beside its client", 30, lambda: answered("closed"))
+        alone_on_its_core(mount)
     answered("closed")
     seen = threads(mount)
     if placement == "spread":
         equal("requests of the lone thread", 0, seen["alone_requests"])
     if placement in ("spread", "alone"):
         equal("times that the lone thread went beside its client", 0, seen["closed"])
+
+
+def cores_of_threads(pid):
+    """Thread -> the cores that it may run on, and whether it gives way (SCHED_IDLE)."""
+    found = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        try:
+            found[thread] = os.sched_getaffinity(int(thread)), os.sched_getscheduler(int(thread)) == os.SCHED_IDLE
+        except ProcessLookupError:
+            pass
+    return found
+
+
+def alone_on_its_core(mount):
+    """The thread that gives way has its client's core for itself: what evicts and checkpoints would take it for long."""
+    done = 100_000
+
+    def seen():
+        nonlocal done
+        look_up(mount.dir, 300, done)
+        done += 300
+        threads_now = cores_of_threads(mount.pid)
+        close = [cores for cores, gives_way in threads_now.values() if gives_way]
+        if len(close) != 1 or len(close[0]) != 1:
+            return False
+        return all(gives_way or not cores & close[0] for cores, gives_way in threads_now.values())
+
+    wait_for("the lone thread is beside its client, and no other thread is", 30, seen)
+    def free_again():
+        clients = [_lib.spawn_function(look_up, mount.dir, 500, 10**6 * n) for n in range(1, 4)]
+        for client in clients:
+            equal("a client", 0, client.wait(60))
+        return all(cores == os.sched_getaffinity(0) for cores, gives_way in cores_of_threads(mount.pid).values() if not gives_way)
+    wait_for("with several clients all threads may use all cores", 30, free_again)
 
 
 def test():
