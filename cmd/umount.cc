@@ -91,9 +91,12 @@ Status wait_for_end(const Daemon& daemon, const std::string& mount_point, std::c
   const bool ended = wait_until(
       timeout, [&] { return daemon.process ? daemon.process->has_ended() : !store_is_locked(daemon.store); });
   if (ended) return {};
-  return fail(Code::kBusy, shown(mount_point) + " is unmounted, but its daemon has not closed the store " +
-                               shown(daemon.store) + " within " + format_duration(timeout) +
-                               ". It goes on: wait for it (--timeout 10m), or look into its log");
+  return fail(Code::kBusy,
+              shown(mount_point) + " is unmounted, but its daemon has not closed the store " +
+                  shown(daemon.store) + " within " + format_duration(timeout) +
+                  ". It goes on: wait for it (--timeout 10m), or look into its log. (A container "
+                  "or another mount namespace that was made meanwhile has the mount, too, and "
+                  "keeps it until it ends.)");
 }
 
 Status unmount(const Arguments& arguments, std::chrono::milliseconds timeout) {

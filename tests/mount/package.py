@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-# ctest: timeout=300
+# ctest: timeout=300 serial
 """The packages that cpack makes of this build: two runs give the same bytes; fields, files, owners and modes are those that
 Debian wants; what is unpacked works: the program, the helper of mount(8), and the library, with which the example is built
-by find_package and by pkg-config. (Installing them with apt: package_install.py.)"""
+by find_package and by pkg-config. (Installing them with apt: package_install.py.)
+Serial, for its namespace has, and keeps, the mounts of whatever runs beside it."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
 import gzip
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: timeout=900
+# ctest: timeout=900 serial
 """A pod without containers' software: the sidecar and the application of deploy/kubernetes in namespaces of their own (unshare, bind
 mounts, chroot), the application without any privilege. Needs root. pod_podman.py has the same with real containers.
 
@@ -14,7 +14,8 @@ full      a volume that is smaller than the store: no error
 vanished  a volume that is not there, or goes away: told, errors, no mount left
 memory    128 MiB for the daemon, a store of 2 GiB (long: several times that are written)
 
-Names on the command line choose some of them."""
+Names on the command line choose some of them.
+Serial: its namespaces have, and keep, the mounts of whatever runs beside it."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
 import os
 import subprocess
