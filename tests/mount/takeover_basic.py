@@ -13,6 +13,26 @@ import _takeover
 from _lib import Mount, alive, check, equal, step
 
 
+def is_confined(pid):
+    """By a filter of system calls (proc(5))."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return "\nSeccomp:\t2\n" in file.read()
+
+
+def workers_are_confined():
+    mount = Mount(name="confined", size="64M", options=("--supervise",))
+    mount.mount()
+    first = _takeover.worker_is(mount.pid)
+    check(is_confined(first), "expected the first worker to have given up its rights")
+    check(not is_confined(mount.pid), "expected the supervisor to keep its rights")
+    _takeover.kill_worker(mount.pid)
+    _lib.write_file(mount.path("file"), b"content")
+    _lib.wait_for("the next worker is confined", 20, lambda: is_confined(_takeover.worker_is(mount.pid)))
+    check(_takeover.worker_is(mount.pid) != first, "expected another worker")
+    mount.umount()
+    step("confined workers")
+
+
 def ends_as_without():
     mount = Mount(name="ends", size="64M", options=("--supervise",))
     mount.mount()
@@ -128,6 +148,7 @@ def test():
     if _lib.PLAIN:
         _lib.skip("there is no daemon on a plain directory")
     ends_as_without()
+    workers_are_confined()
     excludes()
     tells_the_manager()
     gives_up()
