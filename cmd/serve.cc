@@ -20,6 +20,7 @@
 #include "cmd/live_mount.h"
 #include "cmd/os.h"
 #include "cmd/service.h"
+#include "cmd/target.h"
 #include "cmd/verbs.h"
 #include "cmd/worker_command.h"
 #include "fs/fuse/confine.h"
@@ -129,13 +130,7 @@ Status serve(const MountPlan& plan, const std::function<void()>& on_ready,
 
 // Before the worker that serves lets go of the store: would this version know its format?
 Status can_read(const std::string& path) {
-  store::Options options;
-  options.read_only = true;
-  options.shared = true;
-  options.create = false;
-  options.bound_given = false;
-  options.background = false;
-  LRUFS_TRY_ASSIGN(const auto opened, store::Store::open(path, options));
+  LRUFS_TRY_ASSIGN(const auto opened, open_for_reading(path));
   return opened->close();
 }
 

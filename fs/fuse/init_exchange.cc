@@ -15,6 +15,7 @@
 #include <system_error>
 #include <vector>
 
+#include "fs/fuse/fd.h"
 #include "fs/fuse/kill_privileges.h"
 
 namespace lrufs::fs::fuse {
@@ -83,21 +84,6 @@ void add_flags(std::vector<std::byte>& answer, Connection& connection, std::uint
   }
   std::memcpy(at, &flags, sizeof flags);
 }
-
-// A file descriptor that is closed at the end of its scope.
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 // Linux 6.9 and later send requests again on demand, and say so (FUSE_HAS_RESEND, in the second word of
 // flags).

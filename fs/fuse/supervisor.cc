@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "fs/fuse/event.h"
+#include "fs/fuse/fd.h"
 #include "fs/fuse/fuse_api.h"
 #include "fs/fuse/fuse_mount.h"
 #include "fs/fuse/guard.h"
@@ -75,26 +76,6 @@ class Blocked {
   sigset_t before_{};
 };
 
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_ = -1;
-};
-
 struct Pair {
   Fd ours, theirs;
 };
@@ -130,6 +111,7 @@ class Supervisor {
   Status start_notices();
   void listen();
   void hear(const Packet& packet);
+  [[nodiscard]] bool can_answer_upgrade() const;
   void wait();
   [[nodiscard]] std::optional<std::chrono::milliseconds> next_look() const;
   void take_signals();
@@ -245,11 +227,15 @@ std::optional<std::chrono::milliseconds> Supervisor::next_look() const {
   return std::max(left, std::chrono::milliseconds(0));
 }
 
+// Who asks while a worker is just starting waits for it.
+bool Supervisor::can_answer_upgrade() const { return stopping_ || (worker_.ready && candidate_.pid <= 0); }
+
 void Supervisor::wait() {
-  std::array<pollfd, 4> fds{{{.fd = signals_.get(), .events = POLLIN, .revents = 0},
-                             {.fd = worker_.link.get(), .events = POLLIN, .revents = 0},
-                             {.fd = candidate_.link.get(), .events = POLLIN, .revents = 0},
-                             {.fd = upgrades_.fd(), .events = POLLIN, .revents = 0}}};
+  std::array<pollfd, 4> fds{
+      {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
+       {.fd = worker_.link.get(), .events = POLLIN, .revents = 0},
+       {.fd = candidate_.link.get(), .events = POLLIN, .revents = 0},
+       {.fd = can_answer_upgrade() ? upgrades_.fd() : -1, .events = POLLIN, .revents = 0}}};
   const auto left = next_look();
   const int timeout = static_cast<int>(left ? left->count() : kLook.count());
   const int n = ::poll(fds.data(), fds.size(), timeout);
@@ -258,7 +244,7 @@ void Supervisor::wait() {
   if (n > 0 && fds[2].revents != 0) hear_candidate();
   if (n > 0 && fds[0].revents != 0) take_signals();
   if (end_) return;
-  if (n > 0 && fds[3].revents != 0) begin_upgrade();
+  if (n > 0 && fds[3].revents != 0 && can_answer_upgrade()) begin_upgrade();
   const auto now = Clock::now();
   if (start_at_ && now >= *start_at_) {
     start_at_.reset();
@@ -422,8 +408,8 @@ void Supervisor::restart(const std::string& reason) {
 void Supervisor::begin_upgrade() {
   const auto program = upgrades_.accept();
   if (!program) return;
-  if (stopping_ || !worker_.ready || candidate_.pid > 0) {
-    upgrades_.answer("it is not the moment: a worker is just starting, or the mount is ending");
+  if (stopping_) {
+    upgrades_.answer("the mount is ending");
     return;
   }
   candidate_program_ = *program;
