@@ -110,9 +110,8 @@ Status ask_for_upgrade(pid_t pid, const std::string& program) {
   if (!right) return fail(Code::kNotPermitted, "another process answers in the place of the supervisor");
   if (n <= 0)
     return fail(Code::kNotPermitted,
-                "the supervisor does not answer: only root and the user who mounted may ask for an upgrade, "
-                "and one at "
-                "a time");
+                "the supervisor does not answer: the mount has ended meanwhile, or you are neither root nor "
+                "the user who mounted");
   if (answer[0] == '+') return {};
   return fail(Code::kIo, std::string(answer.data(), static_cast<std::size_t>(n)));
 }
