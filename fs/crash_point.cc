@@ -1,6 +1,6 @@
 #include "fs/crash_point.h"
 
-#ifdef LRUFS_FAULTS
+#if defined(LRUFS_FAULTS) || defined(LRUFS_CRASH_POINTS)
 
 #include <signal.h>
 #include <unistd.h>

@@ -93,7 +93,7 @@ bool sends_again(const std::vector<std::byte>& request, std::size_t size) {
   constexpr std::size_t kAt = sizeof(fuse_in_header) + offsetof(fuse_init_in, flags) + sizeof(std::uint32_t);
   if ((offered_flags(request, size) & kHasSecondWord) == 0 || size < kAt + sizeof(std::uint32_t))
     return false;
-#ifdef LRUFS_FAULTS
+#if defined(LRUFS_FAULTS) || defined(LRUFS_CRASH_POINTS)
   if (std::getenv("LRUFS_NO_RESEND") != nullptr) return false;  // NOLINT(concurrency-mt-unsafe): never set
 #endif
   std::uint32_t flags = 0;
