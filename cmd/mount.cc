@@ -2,6 +2,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "cmd/daemonize.h"
+#include "cmd/descriptor_store.h"
 #include "cmd/logging.h"
 #include "cmd/os.h"
 #include "cmd/preflight.h"
@@ -169,11 +171,9 @@ Status take_watermarks(const Arguments& arguments, store::Options& options) {
   return {};
 }
 
-constexpr bool kSuperviseByDefault = false;
-
 Result<bool> take_supervision(const Arguments& arguments, const MountOptions& mount) {
   const bool handed_over = descriptor_of(mount.mount_point) >= 0;
-  if (arguments.supervise == 0) return kSuperviseByDefault && !mount.io_uring && !handed_over;
+  if (arguments.supervise == 0) return !mount.io_uring && !handed_over;
   if (arguments.supervise < 0) return false;
   if (mount.io_uring) {
     return fail(
@@ -243,7 +243,24 @@ Result<MountPlan> make_plan(Arguments arguments) {
   return plan;
 }
 
+// A mount that the service manager has kept for us. What is no use any more is ended.
+fs::fuse::KeptMount take_kept_mount(const MountPlan& plan) {
+  fs::fuse::KeptMount kept = kept_descriptors();
+  if (!kept.is_there()) return {};
+  const Status fits = plan.supervise
+                          ? fs::fuse::can_go_on(kept, plan.run.mount)
+                          : Status(fail(Code::kInvalid, "it is to be mounted without a supervisor"));
+  if (fits) return kept;
+  std::fprintf(stderr, "lrufs: %s is mounted anew: the mount before cannot go on, since %s\n",
+               plan.run.mount.mount_point.c_str(), describe(fits.error()).c_str());
+  fs::fuse::end_kept_mount(std::move(kept), plan.run.mount.mount_point);
+  drop_descriptors();
+  return {};
+}
+
 Status check_all(const MountPlan& plan) {
+  if (plan.kept.is_there())
+    return {};  // it was mounted already, and nobody may ask the mount before it is served
   const fs::fuse::MountOptions& mount = plan.run.mount;
   LRUFS_TRY(check_store_path(mount.store, mount.read_only));
   LRUFS_TRY(prepare_mount_point(mount.mount_point, mount.store, plan.rules));
@@ -257,16 +274,17 @@ int mount(const Arguments& arguments) {
   if (worker_command()) {
     ::close_range(fs::fuse::kConnectionFd + 1, ~0U, 0);  // what the supervisor has open for itself
     if (const Status logging = set_up_logging(plan->log); !logging) return report(logging.error());
-    ::prctl(PR_SET_NAME, "lrufs-worker");
     return serve_as_worker(std::move(*plan));
   }
   if (!plan->run.mount.foreground) close_inherited_descriptors(descriptor_of(plan->run.mount.mount_point));
+  if (plan->run.mount.foreground) plan->kept = take_kept_mount(*plan);
   if (const Status fine = check_all(*plan); !fine) return report(fine.error());
   if (const Status logging = set_up_logging(plan->log); !logging) {
     return report(logging.error(), logging.error().code == Code::kInvalid ? kUsage : kFailed);
   }
   ::prctl(PR_SET_NAME, "lrufs");  // also when mount(8) called us by another name
-  return plan->run.mount.foreground ? serve_in_foreground(std::move(*plan)) : serve_in_background(*plan);
+  return plan->run.mount.foreground ? serve_in_foreground(std::move(*plan))
+                                    : serve_in_background(std::move(*plan));
 }
 
 }  // namespace
@@ -352,10 +370,14 @@ Verb add_mount(CLI::App& program) {
       ->type_name("HOST:PORT");
   app->add_flag("--no-control", arguments->no_control,
                 "No folder .lrufs (not listed) with statistics and commands");
-  app->add_flag("--supervise,!--no-supervise", arguments->supervise,
-                "Survive the daemon's death: another one takes over, and\n"
-                "programs on the mount do not notice (Linux 6.9; not with\n"
-                "io_uring)");
+  app->add_flag_callback(
+      "--supervise", [arguments] { arguments->supervise = 1; },
+      "If the process that serves dies, another one takes over,\n"
+      "and programs on the mount do not notice (the default where\n"
+      "it can be: Linux 6.9, not with io_uring)");
+  app->add_flag_callback(
+      "--no-supervise", [arguments] { arguments->supervise = -1; },
+      "One process; the mount ends when it dies");
   app->footer(
       "Examples:\n"
       "  lrufs mount --size 10G cache.lrufs /mnt/cache\n"

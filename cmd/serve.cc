@@ -2,6 +2,7 @@
 
 #include <linux/magic.h>
 #include <spdlog/spdlog.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -17,6 +18,7 @@
 #include <utility>
 
 #include "cmd/daemonize.h"
+#include "cmd/descriptor_store.h"
 #include "cmd/live_mount.h"
 #include "cmd/os.h"
 #include "cmd/service.h"
@@ -107,7 +109,7 @@ void log_ready(const MountPlan& plan) {
 }
 
 // Serves, in this process or, with a supervisor, in workers that it starts.
-Status serve(const MountPlan& plan, const std::function<void()>& on_ready,
+Status serve(MountPlan& plan, const std::function<void()>& on_ready,
              const std::function<void(const std::string&)>& on_restart) {
   if (!plan.supervise) {
     return fs::fuse::run(plan.run, [&] {
@@ -119,12 +121,15 @@ Status serve(const MountPlan& plan, const std::function<void()>& on_ready,
   fs::fuse::SupervisorOptions options;
   options.mount = plan.run.mount;
   options.worker_words = worker_words(plan.run.mount, plan.log.target);
-  options.on_ready = [&] {
-    log_ready(plan);
-    on_ready();
-  };
+  options.on_ready = on_ready;
   options.on_stopping = plan.run.on_stopping;
   options.on_restart = on_restart;
+  if (plan.run.mount.foreground && manager_keeps_descriptors()) {
+    options.kept = std::move(plan.kept);
+    options.keep = keep_descriptors;
+    options.drop_kept = drop_descriptors;
+    options.comes_back = manager_starts_again;
+  }
   return fs::fuse::supervise(std::move(options));
 }
 
@@ -134,7 +139,7 @@ Status can_read(const std::string& path) {
   return opened->close();
 }
 
-[[noreturn]] void serve_as_daemon(const MountPlan& plan, DaemonLink& link) {
+[[noreturn]] void serve_as_daemon(MountPlan& plan, DaemonLink& link) {
   const Status ended = serve(
       plan, [&] { link.ready(); }, nullptr);
   if (!ended) fs::fuse::tell(fs::fuse::Level::err, "failed", store::describe(ended.error()));
@@ -149,16 +154,23 @@ int serve_as_worker(MountPlan plan) {
   auto link = fs::fuse::WorkerLink::open();
   if (!link) return report(link.error());
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);  // they are the supervisor's
-  if (worker_command()->stands_by) {
-    if (const Status readable = can_read(plan.run.mount.store); !readable) {
-      (*link)->failed(readable.error());
-      return kFailed;
+  if (worker_command()->waits) {
+    ::prctl(PR_SET_NAME, "lrufs-spare");
+    if (worker_command()->stands_by) {
+      if (const Status readable = can_read(plan.run.mount.store); !readable) {
+        (*link)->failed(readable.error());
+        return kFailed;
+      }
+      (*link)->stands_by();
     }
+    fs::fuse::prepare_to_confine(plan.run.mount);
     if (!(*link)->await_turn()) return kFailed;
   }
+  ::prctl(PR_SET_NAME, "lrufs-worker");
   plan.run.link = link->get();
   plan.run.on_stopping = [&] { (*link)->stopping(); };
   const Status ended = fs::fuse::run(plan.run, [&] {
+    if (!(*link)->takes_over()) log_ready(plan);
     fs::fuse::confine(plan.run.mount);
     (*link)->ready();
     if (!plan.run.mount.foreground) leave_stderr();
@@ -185,7 +197,7 @@ int serve_in_foreground(MountPlan plan) {
   return report(about_store(plan.run.mount.store, ended.error()));
 }
 
-int serve_in_background(const MountPlan& plan) {
+int serve_in_background(MountPlan plan) {
   const NewStoreGuard guard(plan.run.mount.store);
   auto link = fork_daemon();
   if (!link) return report(link.error());

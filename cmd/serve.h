@@ -8,6 +8,7 @@
 
 #include "cmd/logging.h"
 #include "cmd/preflight.h"
+#include "fs/fuse/kept_mount.h"
 #include "fs/fuse/run.h"
 
 namespace lrufs::cmd {
@@ -15,12 +16,13 @@ namespace lrufs::cmd {
 struct MountPlan {
   fs::fuse::RunOptions run;
   bool supervise = false;
+  fs::fuse::KeptMount kept;  // a mount that a supervisor before this one has left (service.h)
   LogOptions log;
   MountPointRules rules;
 };
 
 int serve_in_foreground(MountPlan plan);
-int serve_in_background(const MountPlan& plan);
+int serve_in_background(MountPlan plan);
 // In a process that a supervisor has started: it got the command line of the supervisor.
 int serve_as_worker(MountPlan plan);
 

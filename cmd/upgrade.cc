@@ -40,7 +40,7 @@ Status upgrade(const Arguments& arguments) {
     return fail(Code::kUnsupported,
                 shown(mount_point) +
                     " has no supervisor, so that nobody can take over: unmount it, and mount "
-                    "it with the new version (--supervise)");
+                    "it with the new version");
   if (!supervised->value("takeover", false))
     return fail(Code::kUnsupported, "this kernel does not let another process take over (Linux 6.9 does)");
   return fs::fuse::ask_for_upgrade(static_cast<pid_t>(number_in(statistics, "pid")), program);
@@ -51,7 +51,8 @@ Status upgrade(const Arguments& arguments) {
 Verb add_upgrade(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* app = program.add_subcommand(
-      "upgrade", "Let another version of lrufs take over a mount (made with --supervise) while it is in use");
+      "upgrade",
+      "Let another version of lrufs take over a mount while it is in use (not one made with --no-supervise)");
   app->group(kMountsGroup);
   app->add_option("MOUNTPOINT", arguments->mount_point, "Where it is mounted")->required()->type_name("");
   app->add_option("PROGRAM", arguments->program,

@@ -14,10 +14,15 @@ const std::optional<WorkerCommand>& worker_command() { return command; }
 
 void note_command_line(std::vector<std::string>& arguments) {
   constexpr std::size_t kOwn = 5;  // lrufs worker STORE MOUNTPOINT LOG
-  const bool stands_by = arguments.size() > 1 && arguments[1] == fs::fuse::kStandbyVerb;
-  if (arguments.size() >= kOwn && (stands_by || arguments[1] == fs::fuse::kWorkerVerb)) {
-    command = WorkerCommand{
-        .store = arguments[2], .mount_point = arguments[3], .log = arguments[4], .stands_by = stands_by};
+  const std::string verb = arguments.size() < kOwn ? "" : arguments[1];
+  const bool stands_by = verb == fs::fuse::kStandbyVerb;
+  const bool waits = stands_by || verb == fs::fuse::kSpareVerb;
+  if (waits || verb == fs::fuse::kWorkerVerb) {
+    command = WorkerCommand{.store = arguments[2],
+                            .mount_point = arguments[3],
+                            .log = arguments[4],
+                            .waits = waits,
+                            .stands_by = stands_by};
     arguments.erase(arguments.begin() + 1, arguments.begin() + kOwn);
     arguments.insert(arguments.begin() + 1, "mount");
   }

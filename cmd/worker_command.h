@@ -18,7 +18,8 @@ struct WorkerCommand {
   std::string store;
   std::string mount_point;
   std::string log;
-  bool stands_by = false;
+  bool waits = false;      // for its turn
+  bool stands_by = false;  // and says first whether it could serve
 };
 
 // Of this process; nullopt: it is no worker.

@@ -91,6 +91,11 @@ bool confine_all_threads() {
 
 }  // namespace
 
+void prepare_to_confine(const MountOptions& options) {
+  // confine() tells, if there is no keeper then either.
+  if (options.confine) (void)Keeper::start(options.guard_program, options.mount_point);
+}
+
 void confine(const MountOptions& options) {
   if (!options.confine) return;
   const std::string& where = options.mount_point;

@@ -5,8 +5,8 @@
 //
 // Each part that the kernel does not have is left out; the log says what holds.
 //
-// Call it once, when the mount is made, in the process that serves; threads that run already are confined as
-// well. Not from a thread that holds locks of others.
+// Call confine() once, when the mount is made, in the process that serves; threads that run already are
+// confined as well. Not from a thread that holds locks of others.
 #pragma once
 
 #include "fs/fuse/mount_options.h"
@@ -15,5 +15,8 @@ namespace lrufs::fs::fuse {
 
 // Does nothing if options.confine is not set.
 void confine(const MountOptions& options);
+
+// What can be done long before, while nobody waits: the keeper is started.
+void prepare_to_confine(const MountOptions& options);
 
 }  // namespace lrufs::fs::fuse

@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "fs/fuse/event.h"
 #include "fs/fuse/mount_point.h"
@@ -30,6 +32,9 @@ constexpr int kControl = 3;  // the guard's descriptor
 // connection when the number is used again: then nothing happens.
 int open_control(dev_t device) { return ::open(connection_control(device).c_str(), O_WRONLY | O_CLOEXEC); }
 
+// How long a mount may be without a supervisor, if there may be another one.
+constexpr unsigned kGraceSeconds = 30;
+
 bool abort_by_control(int control) { return ::write(control, "1", 1) == 1; }
 
 // Where fusectl is not mounted: umount2(2) with MNT_FORCE aborts first. The descriptor keeps the mount busy,
@@ -43,19 +48,20 @@ void abort_by_unmount(const std::string& mount_point) {
 
 }  // namespace
 
-Guard::Guard(const std::string& program, dev_t device, const std::string& mount_point) {
+Guard::Guard(const std::string& program, dev_t device, const std::string& mount_point, bool outlives) {
   if (program.empty()) return;
   // Opened here, and not by the guard, before which we may have died and another connection may have the
   // number.
   const int opened = open_control(device);
   const int control = opened < 0 ? -1 : ::fcntl(opened, F_DUPFD_CLOEXEC, kControl + 1);
   if (opened >= 0) ::close(opened);
-  std::array<std::string, 6> words = {"lrufs",
+  std::array<std::string, 7> words = {"lrufs",
                                       std::string(kGuardVerb),
                                       mount_point,
                                       std::to_string(device),
                                       std::to_string(::getpid()),
-                                      control < 0 ? "0" : "1"};
+                                      control < 0 ? "0" : "1",
+                                      std::to_string(outlives ? kGraceSeconds : 0)};
   std::array<char*, words.size() + 1> argv{};
   for (std::size_t i = 0; i < words.size(); ++i) argv.at(i) = words.at(i).data();
   posix_spawn_file_actions_t actions;
@@ -79,6 +85,23 @@ Guard::~Guard() {
   }
 }
 
+void Guard::dismiss(pid_t pid, const std::string& mount_point) {
+  if (pid <= 0) return;
+  const int process = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  if (process < 0) return;
+  // Its command line, looked at while the descriptor makes sure that the number stays its own.
+  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
+  std::string name;
+  std::string verb;
+  std::string where;
+  std::getline(file, name, '\0');
+  std::getline(file, verb, '\0');
+  std::getline(file, where, '\0');
+  if (verb == kGuardVerb && where == mount_point)
+    ::syscall(SYS_pidfd_send_signal, process, SIGKILL, nullptr, 0);
+  ::close(process);
+}
+
 std::string connection_control(dev_t device) {
   return "/sys/fs/fuse/connections/" + std::to_string(minor(device)) + "/abort";
 }
@@ -91,17 +114,19 @@ void abort_connection(dev_t device, const std::string& mount_point) {
 
 int run_guard(const std::vector<std::string>& arguments) {
   constexpr int kWrongUse = 2;
-  if (arguments.size() != 4) return kWrongUse;
+  if (arguments.size() != 5) return kWrongUse;
   const std::string& mount_point = arguments[0];
   const auto device = static_cast<dev_t>(std::strtoull(arguments[1].c_str(), nullptr, 10));
   const auto parent = static_cast<pid_t>(std::strtol(arguments[2].c_str(), nullptr, 10));
   const bool has_control = arguments[3] == "1";
+  const auto grace = static_cast<unsigned>(std::strtoul(arguments[4].c_str(), nullptr, 10));
 
   // Signals to the whole group (^C, a service that stops) are for the daemon, which ends us.
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
   ::setsid();
+  ::prctl(PR_SET_NAME, "lrufs-guard");
   ::close_range(0, kControl - 1, 0);
   ::close_range(has_control ? kControl + 1 : kControl, ~0U, 0);
   if (::chdir("/") != 0) return kWrongUse;
@@ -119,6 +144,8 @@ int run_guard(const std::vector<std::string>& arguments) {
     while (::sigwaitinfo(&death, nullptr) < 0) {
       if (errno != EINTR) return kWrongUse;
     }
+  }
+  for (unsigned left = grace; left > 0; left = ::sleep(left)) {
   }
   // Not what somebody has mounted there since, perhaps with the same number.
   if (has_control)

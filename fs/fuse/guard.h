@@ -7,7 +7,8 @@
 //
 // The guard is this program once more with kGuardVerb: it has no store, no threads, and no descriptor but the
 // one that ends this very connection, and sleeps until the kernel tells it of its parent's death
-// (PR_SET_PDEATHSIG, prctl(2)).
+// (PR_SET_PDEATHSIG, prctl(2)). Where descriptors outlive the daemon, since a service manager keeps them, it
+// waits for half a minute whether another supervisor goes on, which dismisses it.
 //
 // Thread-safety: from one thread, the one that lives as long as the process: the kernel tells of the death of
 // the thread that started the guard.
@@ -27,11 +28,16 @@ inline constexpr std::string_view kGuardVerb = "guard";
 class Guard {
  public:
   // `program`: what to run, usually /proc/self/exe; empty: no guard. `device`: of the mount. That no guard
-  // could be started is logged, and otherwise the same as none.
-  Guard(const std::string& program, dev_t device, const std::string& mount_point);
+  // could be started is logged, and otherwise the same as none. `outlives`: see above.
+  Guard(const std::string& program, dev_t device, const std::string& mount_point, bool outlives = false);
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
   ~Guard();  // ends it: the connection has ended as it should
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  void leave_behind() { pid_ = -1; }  // it goes on
+  // Ends the guard that an earlier daemon has left behind, if that is what this process is.
+  static void dismiss(pid_t pid, const std::string& mount_point);
 
  private:
   pid_t pid_ = -1;

@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,6 +111,7 @@ void keep_what_is_needed() {
 }  // namespace
 
 Status Keeper::start(const std::string& program, const std::string& mount_point) {
+  if (of_process() != nullptr) return {};
   std::array<int, 2> unmounting{-1, -1};
   std::array<int, 2> questions{-1, -1};
   const auto close_all = [&] {
@@ -200,6 +202,7 @@ int run_keeper(const std::vector<std::string>& arguments) {
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
   ::signal(SIGCHLD, SIG_IGN);
   ::setsid();
+  ::prctl(PR_SET_NAME, "lrufs-keeper");
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd < kUnmounting && null >= 0; ++fd) ::dup2(null, fd);
   ::close_range(kQuestions + 1, ~0U, 0);

@@ -29,7 +29,7 @@ inline constexpr std::string_view kKeeperVerb = "keeper";
 class Keeper {
  public:
   // Starts the process for the mount at `mount_point`; `program`: what to run, usually /proc/self/exe. From
-  // then on, and as long as the daemon lives, of_process() is it.
+  // then on, and as long as the daemon lives, of_process() is it. Nothing happens if there is one.
   static store::Status start(const std::string& program, const std::string& mount_point);
   static Keeper* of_process();  // nullptr: none was started
   Keeper(const Keeper&) = delete;

@@ -227,7 +227,7 @@ const Metric kMetrics[] = {  // NOLINT(cppcoreguidelines-avoid-c-arrays): deduce
      [](const Facts& f, Values& out) { out.add(f.store.read_only ? 1.0 : 0.0); }},
     {{"lrufs_failed", "", kGauge, "1 once a write to the disk has failed"},
      [](const Facts& f, Values& out) { out.add(f.failed ? 1.0 : 0.0); }},
-    {{"lrufs_takeovers_total", "", kCounter, "Times that another worker took over from one that died (--supervise)"},
+    {{"lrufs_takeovers_total", "", kCounter, "Times that another worker took over from one that died"},
      [](const Facts& f, Values& out) {
        const WorkerLink* const link = f.context.link;
        out.add(std::uint64_t{link == nullptr ? 0 : link->memory().supervised.restarts.load()});

@@ -113,7 +113,7 @@ Result<std::unique_ptr<Session>> Session::mount(Context& context) {
 
 // libfuse takes the descriptor over.
 Status Session::open_connection() {
-  LRUFS_TRY_ASSIGN(const int fd, context_.link->connection());
+  LRUFS_TRY_ASSIGN(const int fd, context_.link->connection(context_.options.read_only));
   const std::string path = "/dev/fd/" + std::to_string(fd);
   if (fuse_session_mount(session_, path.c_str()) == 0) return {};
   return fail(Code::kIo, "libfuse refuses the connection of the supervisor");
@@ -265,7 +265,11 @@ void Session::watch(WorkerPool& pool) {
 
 // An order, or stop(): who gave it has unmounted, or wants the requests to be left to another process.
 void Session::obey(WorkerPool& pool) {
-  if (context_.link->order() == Message::kHandOver) handing_over_ = true;
+  const auto order = context_.link->order();
+  // Without its supervisor a worker is killed in a moment. Until then it must not tidy up: requests that it
+  // has read would stay without an answer, and the next worker knows what to do with them.
+  if (!order && context_.link->is_cut()) ::raise(SIGKILL);
+  if (order == Message::kHandOver) handing_over_ = true;
   stopping_ = true;
   // The notifier may wait for what is not served any more; it leaves that to the process behind the socket.
   context_.notifier.stop();

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -36,6 +38,13 @@ store::Result<pid_t> spawn_process(const std::string& program, const std::vector
   ::posix_spawn_file_actions_destroy(&actions);
   if (error == 0) return pid;
   return fail(Code::kIo, program + " cannot be started: " + std::strerror(error), error);
+}
+
+store::Result<SocketPair> socket_pair() {
+  std::array<int, 2> ends{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    return fail(Code::kIo, "no sockets for the processes of a mount", errno);
+  return SocketPair{Fd(move_up(ends[0])), Fd(move_up(ends[1]))};
 }
 
 int move_up(int fd) {

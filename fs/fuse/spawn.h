@@ -1,4 +1,4 @@
-// Starting a process of this program with given descriptors, and saying how one ended.
+// Starting a process of this program with given descriptors, talking to it, and saying how one ended.
 #pragma once
 
 #include <sys/types.h>
@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "fs/fuse/fd.h"
 #include "store/error.h"
 
 namespace lrufs::fs::fuse {
@@ -15,6 +16,12 @@ namespace lrufs::fs::fuse {
 // they are marked to be (FD_CLOEXEC), and it blocks no signals.
 store::Result<pid_t> spawn_process(const std::string& program, const std::vector<std::string>& words,
                                    const std::vector<std::pair<int, int>>& descriptors);
+
+// Two ends of a socket for packets, with numbers above 9.
+struct SocketPair {
+  Fd ours, theirs;
+};
+store::Result<SocketPair> socket_pair();
 
 // A copy with a number above 9; closes `fd`.
 int move_up(int fd);

@@ -17,13 +17,21 @@
 
 namespace lrufs::fs::fuse {
 
-inline constexpr std::uint32_t kTakeoverVersion = 1;  // of this layout: both sides of a takeover must agree
+inline constexpr std::uint32_t kTakeoverVersion = 2;  // of this layout: both sides of a takeover must agree
 
 struct TakeoverMemory {
   static constexpr std::size_t kSlots = 512;  // more than there are threads
   static constexpr std::size_t kSuspects = 64;
 
   std::atomic<std::uint32_t> version;
+
+  // For the next supervisor (kept_mount.h). The version and the device stay where they are in any version.
+  struct {
+    std::atomic<std::uint64_t> device;
+    std::atomic<std::uint64_t> identity;
+    std::atomic<std::int32_t> guard;   // its process id
+    std::atomic<std::uint32_t> leave;  // 1: the supervisor went on purpose, for another one to go on
+  } mount;
 
   // Of the supervisor.
   struct {

@@ -1,6 +1,7 @@
 #include "fs/fuse/worker_link.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 namespace lrufs::fs::fuse {
@@ -40,6 +42,19 @@ bool send_packet(int socket, std::string_view bytes, int fd) {
     if (::sendmsg(socket, &header, MSG_NOSIGNAL) >= 0) return true;
     if (errno != EINTR) return false;
   }
+}
+
+// Of all processes of a mount it should be the worker that goes when memory is short: it can be replaced. The
+// supervisor has 11 MiB, most of it the program's own pages, and one that was just started may have less: a
+// fifth of the limit more is enough for limits from 64 MiB.
+void die_first() {
+  constexpr int kMore = 200;   // thousandths of the limit
+  constexpr int kMost = 1000;  // proc_pid_oom_score_adj(5)
+  std::fstream file("/proc/self/oom_score_adj");
+  int adjustment = 0;
+  if (!(file >> adjustment)) return;
+  file.seekp(0);
+  file << std::min(adjustment + kMore, kMost) << std::flush;
 }
 
 }  // namespace
@@ -89,6 +104,7 @@ std::optional<Packet> receive_message(int socket, bool wait) {
 Result<std::unique_ptr<WorkerLink>> WorkerLink::open() {
   // Whoever kills the supervisor ends all of it.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  die_first();
   LRUFS_TRY_ASSIGN(auto memory, MappedTakeover::open(kMemoryFd));
   for (const int fd : {kLinkFd, kMemoryFd, kNoticesFd}) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   return std::unique_ptr<WorkerLink>(new WorkerLink(std::move(memory)));
@@ -102,9 +118,9 @@ WorkerLink::WorkerLink(std::unique_ptr<MappedTakeover> memory)
 
 WorkerLink::~WorkerLink() { ::close(kLinkFd); }
 
-Result<int> WorkerLink::connection() {
+Result<int> WorkerLink::connection(bool read_only) {
   if (takes_over_) return kConnectionFd;
-  send_message(kLinkFd, Message::kMount);
+  send_message(kLinkFd, read_only ? Message::kMountReadOnly : Message::kMount);
   auto answer = receive_message(kLinkFd, true);
   if (!answer) return fail(Code::kIo, "the supervisor does not answer");
   if (answer->error) return fail(*std::move(answer->error));
@@ -112,9 +128,13 @@ Result<int> WorkerLink::connection() {
 }
 
 bool WorkerLink::await_turn() {
-  send_message(kLinkFd, Message::kStandsBy);
   const auto answer = receive_message(kLinkFd, true);
   return answer && answer->what == Message::kTakeOver;
+}
+
+bool WorkerLink::is_cut() const {
+  pollfd fd{.fd = kLinkFd, .events = POLLIN, .revents = 0};
+  return ::poll(&fd, 1, 0) > 0 && (fd.revents & POLLHUP) != 0;
 }
 
 std::optional<Message> WorkerLink::order() {

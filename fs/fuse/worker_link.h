@@ -17,7 +17,9 @@ namespace lrufs::fs::fuse {
 
 // The first argument of a process that is to be a worker, and the descriptors that it is started with.
 inline constexpr std::string_view kWorkerVerb = "worker";
-inline constexpr std::string_view kStandbyVerb = "standby";  // the same, but it waits for its turn
+inline constexpr std::string_view kSpareVerb = "spare";  // the same, but it waits for its turn
+inline constexpr std::string_view kStandbyVerb =
+    "standby";  // the same, and first says whether it could serve
 inline constexpr int kLinkFd = 3;
 inline constexpr int kMemoryFd = 4;
 inline constexpr int kNoticesFd = 5;     // kernel_notices.h
@@ -25,7 +27,8 @@ inline constexpr int kConnectionFd = 6;  // /dev/fuse, if it is mounted already
 
 enum class Message : char {
   // To the supervisor.
-  kMount = 'm',     // mount now; the answer is kMounted or kFailed
+  kMount = 'm',  // mount now; the answer is kMounted or kFailed
+  kMountReadOnly = 'o',
   kReady = 'r',     // requests are served
   kFailed = 'f',    // and the error's code and text: the worker ends because of it
   kStopping = 's',  // the mount has ended, the store is being closed
@@ -34,7 +37,7 @@ enum class Message : char {
   kMounted = 'M',   // brings the connection
   kStop = 'S',      // answer what was read, close the store, end
   kHandOver = 'H',  // answer what was read, and end at once: another worker takes over
-  kTakeOver = 'T',  // the answer to kStandsBy: it is its turn
+  kTakeOver = 'T',  // it is its turn
 };
 
 // A worker's exit code after kHandOver.
@@ -63,14 +66,18 @@ class WorkerLink {
   // Is there a mount already that an earlier worker has served?
   [[nodiscard]] bool takes_over() const { return takes_over_; }
   // The descriptor of /dev/fuse; at first the supervisor mounts for it.
-  store::Result<int> connection();
+  store::Result<int> connection(bool read_only);
   [[nodiscard]] int notices() const { return kNoticesFd; }
 
   // To be polled; then order() says what is wanted.
   [[nodiscard]] int fd() const { return kLinkFd; }
   std::optional<Message> order();
+  // The supervisor has gone.
+  [[nodiscard]] bool is_cut() const;
 
-  // Of one that stands by: it could take over. False: it is not wanted.
+  // Of one that stands by: it could take over.
+  void stands_by() { send_message(kLinkFd, Message::kStandsBy); }
+  // Of one that waits. False: it is not wanted.
   bool await_turn();
   void ready() { send_message(kLinkFd, Message::kReady); }
   void stopping() { send_message(kLinkFd, Message::kStopping); }

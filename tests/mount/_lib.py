@@ -182,10 +182,23 @@ def tail_of_log(lines=25):
         return ""
 
 
+workers_may_die = False  # a test that kills them sets it
+
+
+def no_worker_died():
+    """Another one would have taken over, and hidden it."""
+    if workers_may_die or not os.path.exists(DAEMON_LOG):
+        return
+    with open(DAEMON_LOG, encoding="utf-8", errors="replace") as log:
+        died = [line for line in log if "the worker was ended by" in line]
+    check(not died, f"expected that no worker dies, saw: {died}")
+
+
 def main(function):
     """Runs the test, prints a failure for people, and ends with its exit status."""
     try:
         function()
+        no_worker_died()
     except Failure as failure:
         where = traceback.extract_tb(failure.__traceback__)
         frames = [f"{os.path.basename(f.filename)}:{f.lineno}" for f in where if f.name not in ("check", "fail", "equal")]
@@ -284,6 +297,33 @@ def alive(pid):
     return False
 
 
+def children(pid):
+    """The process ids of its children."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def child_named(pid, name):
+    """The one of its children that goes by this name now, or None."""
+    for child in children(pid):
+        with contextlib.suppress(OSError), open(f"/proc/{child}/comm", encoding="utf-8", errors="replace") as file:
+            if file.read() == f"{name}\n":
+                return child
+    return None
+
+
+def words_of(pid):
+    """Its command line; [] once it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().split("\0")
+    except OSError:
+        return []
+
+
 class Mount:
     """A store and its mount point below WORK. In plain mode just a directory."""
 
@@ -292,7 +332,8 @@ class Mount:
         self.dir = os.path.join(WORK, name)
         self.size = size
         self.options = list(options)
-        self.pid = None
+        self.pid = None      # of `lrufs mount`: the supervisor, or, with --no-supervise, the one process
+        self.server = None   # the process that served when the mount was made
 
     def __enter__(self):
         self.mount()
@@ -328,7 +369,12 @@ class Mount:
         pids = self.daemons()
         check(len(pids) == 1, f"expected one daemon for {self.store}, saw the process ids {pids}")
         self.pid = pids[0]
+        self.server = self.serving()
         return seconds
+
+    def serving(self):
+        """The process that answers requests now: the supervisor's worker, or the daemon itself."""
+        return child_named(self.pid, "lrufs-worker") or self.pid
 
     def mounted(self):
         return self.dir in mount_points()
@@ -339,11 +385,10 @@ class Mount:
             try:
                 if not os.readlink(f"/proc/{pid}/exe").startswith(LRUFS):
                     continue
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    arguments = file.read().split(b"\0")
             except OSError:
                 continue
-            if arguments[1:2] == [b"mount"] and self.store.encode() in arguments and alive(pid):
+            words = words_of(pid)
+            if words[1:2] == ["mount"] and self.store in words and alive(pid):
                 found.append(int(pid))
         return found
 
@@ -357,8 +402,8 @@ class Mount:
 
     def wait_gone(self, seconds=30):
         if self.pid is not None:
-            wait_for(f"the daemon {self.pid} ends", seconds, lambda: not alive(self.pid))
-            self.pid = None
+            wait_for(f"the daemon {self.pid} ends", seconds, lambda: not alive(self.pid) and not alive(self.server))
+            self.pid = self.server = None
 
     def detach(self):
         """Takes away a mount whose daemon is dead."""
@@ -368,9 +413,10 @@ class Mount:
             run(20, "fusermount3", "-uz", self.dir)
 
     def kill(self):
-        """SIGKILL of the daemon; the dead mount is detached."""
+        """SIGKILL of the daemon, not only of its worker; the dead mount is detached."""
         if PLAIN:
             return
+        self.server = self.serving()
         os.kill(self.pid, signal.SIGKILL)
         self.wait_gone()
         self.detach()
@@ -395,12 +441,13 @@ class Mount:
         self.verify()
 
     def anonymous_memory(self):
-        """Bytes of the daemon's own memory: no page cache, no mapped store."""
-        with open(f"/proc/{self.pid}/smaps_rollup", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("Anonymous:"):
-                    return int(line.split()[1]) * KIB
-        return fail(f"no 'Anonymous:' in /proc/{self.pid}/smaps_rollup")
+        """Bytes of the daemon's own memory, with all its processes: no page cache, no mapped store."""
+        total = 0
+        for pid in (self.pid, *children(self.pid)):
+            with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
+                total += sum(int(line.split()[1]) * KIB for line in file if line.startswith("Anonymous:"))
+        check(total > 0, f"no 'Anonymous:' in /proc/{self.pid}/smaps_rollup")
+        return total
 
 
 def disk_use(path):

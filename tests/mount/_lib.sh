@@ -48,6 +48,11 @@ _on_exit() {
   children=$(jobs -p)
   # shellcheck disable=SC2086  # a list of process ids
   if [[ -n $children ]]; then kill -KILL $children 2> /dev/null || true; fi
+  # Another worker would have taken over, and hidden it.
+  if (( status == 0 )) && grep -s "the worker was ended by" "$DAEMON_LOG"; then
+    echo "FAIL: expected that no worker dies" >&2
+    status=1
+  fi
   "$TESTS_DIR/_cleanup.sh" "$WORK" || true
   kill -KILL -- "-$_watch" 2> /dev/null || true
   exit "$status"
@@ -128,7 +133,7 @@ is_gone() {
 }
 no_daemon() { [[ -z $(daemon_pids "$1") ]]; }
 
-# mount_store STORE MNT [OPTION...]: mounts in the background. DAEMON is the daemon's process id.
+# mount_store STORE MNT [OPTION...]: mounts in the background. DAEMON is the process id of `lrufs mount`.
 DAEMON=
 mount_store() {
   local store=$1 mnt=$2
@@ -162,10 +167,11 @@ remount_store() {
 # kill_daemon STORE MNT: SIGKILL, and the dead mount is detached.
 kill_daemon() {
   on_lrufs || return 0
-  local pid
+  local pid workers
   for pid in $(daemon_pids "$1"); do
+    workers=$(cat "/proc/$pid/task/$pid/children" 2> /dev/null || true)
     kill -KILL "$pid"
-    wait_for "the killed daemon $pid is gone" 30 is_gone "$pid"
+    for pid in "$pid" $workers; do wait_for "the killed daemon's process $pid is gone" 30 is_gone "$pid"; done
   done
   run 20 umount -l "$2" 2> /dev/null || run 20 fusermount3 -uz "$2"
 }

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import _kustomize
@@ -123,6 +124,24 @@ def heals(pod, rounds=3):
     app.kill()
     equal("exit status", 0, sidecar.terminate(GRACE))
     equal("what was written beside the mount while it was missing", [], under_the_mount(pod))
+    run(60, LRUFS, "check", os.path.join(pod.store, "cache.lrufs"))
+
+
+def worker_dies(pod, rounds=5):
+    """The process that serves is killed, as by a memory limit: the container goes on, and the application sees nothing of it."""
+    sidecar = start(pod, Manifest())
+    app = pod.application(WRITER)
+    wait_for("the application has written 100 files", 30, lambda: closed(pod) >= 100)
+    for _ in range(rounds):
+        before, worker = closed(pod), _lib.child_named(sidecar.pid, "lrufs-worker")
+        os.kill(worker, signal.SIGKILL)
+        wait_for("another worker serves", 20, lambda: _lib.child_named(sidecar.pid, "lrufs-worker") not in (None, worker))
+        wait_for("the application goes on", 30, lambda: closed(pod) >= before + 100)
+        check(sidecar.running(), f"the container has ended: {sidecar.told()}")
+    equal("attempts of the application that failed", [], pod.logged("failed"))
+    step(f"{rounds} deaths, {all_there(pod, app)} files")
+    app.kill()
+    equal("exit status", 0, sidecar.terminate(GRACE))
     run(60, LRUFS, "check", os.path.join(pod.store, "cache.lrufs"))
 
 

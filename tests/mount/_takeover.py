@@ -13,6 +13,8 @@ import time
 import _lib
 from _lib import KIB, check, equal
 
+_lib.workers_may_die = True
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2
 ALONE = 0.28  # seconds without another kill
@@ -21,14 +23,7 @@ SLOW = 0.001  # calls that take longer are noted, for the distribution of stalls
 
 def worker_of(supervisor):
     """The process id of the worker, or None."""
-    with contextlib.suppress(OSError):
-        with open(f"/proc/{supervisor}/task/{supervisor}/children", encoding="ascii") as file:
-            for child in map(int, file.read().split()):
-                with contextlib.suppress(OSError):
-                    with open(f"/proc/{child}/cmdline", "rb") as line:
-                        if line.read().split(b"\0")[1:2] in ([b"worker"], [b"standby"]):
-                            return child
-    return None
+    return _lib.child_named(supervisor, "lrufs-worker")
 
 
 def worker_is(supervisor, other_than=None):

@@ -44,7 +44,7 @@ def daemon(name, *options):
     command_in, command_out = os.pipe()
     answer_in, answer_out = os.pipe()
     log = os.path.join(_lib.WORK, f"{name}.log")
-    process = _lib.spawn(_lib.LRUFS, "mount", "-f", "--size", "64M", "--log", log, *options, f"{mount_point}.lrufs", mount_point,
+    process = _lib.spawn(_lib.LRUFS, "mount", "-f", "--size", "64M", "--no-supervise", "--log", log, *options, f"{mount_point}.lrufs", mount_point,
                          pass_fds=(command_in, answer_out),
                          env={**os.environ, "LD_PRELOAD": PROBE, "LRUFS_PROBE": f"{command_in},{answer_out}", "LRUFS_PROBE_FILE": target})
     os.close(command_in)
@@ -149,7 +149,7 @@ def confined():
 
 def killed():
     step("a daemon that was killed leaves no keeper")
-    with _lib.Mount("killed", size="64M") as mount:
+    with _lib.Mount("killed", size="64M", options=("--no-supervise",)) as mount:
         beside = helpers(mount.pid)
         equal("processes beside the daemon", ["guard", "keeper"], sorted(beside))
         mount.kill()

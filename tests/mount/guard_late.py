@@ -42,7 +42,7 @@ def begins_late(mount):
     os.dup2(control, 3)
     mount.kill()
     mount.mount()
-    late = _lib.spawn(_lib.LRUFS, "guard", mount.dir, str(device), str(dead), "1", pass_fds=(3,))
+    late = _lib.spawn(_lib.LRUFS, "guard", mount.dir, str(device), str(dead), "1", "0", pass_fds=(3,))
     equal("exit status of the late guard", 0, late.wait(20))
     equal("content on the mount after a guard that begins late", b"content", _lib.read_file(mount.path("file")))
     return os.stat(mount.dir).st_dev == device

@@ -60,7 +60,7 @@ as_nobody "$LRUFS" mount --log "$home/log" "$home/store" "$home/mnt"
 awk -v m="$home/mnt" '$5 == m { print "default: " $6 }' /proc/self/mountinfo
 as_nobody "$home/mnt/become_root" -u
 if as_nobody sh -c 'cat "$0" > /dev/null' "$home/mnt/null" 2> /dev/null; then echo "the device was opened"; fi
-pid=$(as_nobody "$LRUFS" stat --json "$home/mnt" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p')
+pid=$(as_nobody "$LRUFS" stat --json "$home/mnt" | sed -n 's/.*"worker_pid": *\([0-9]*\).*/\1/p')
 # A user's daemon has no capability to lose, but gains none either: its keeper executes fusermount3.
 awk '/^(NoNewPrivs|Seccomp):/ { print $1 $2 }' "/proc/$pid/status"
 as_nobody "$LRUFS" umount "$home/mnt"

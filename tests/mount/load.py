@@ -266,15 +266,15 @@ def test():
                 if done != seen[n]:
                     seen[n], since[n] = done, now
                 elif now - since[n] > STALLED:
-                    stacks([*(c.pid for c in clients), *([] if _lib.PLAIN else [mount.pid])])
+                    stacks([*(c.pid for c in clients), *([] if _lib.PLAIN else [mount.server])])
                     check(False, f"client {n} does not get on for {STALLED} s (operation {done})")
             if now < disturb or _lib.PLAIN:
                 continue
             disturb = now + rng.uniform(0.3, 2)
             if rng.random() < 0.3:
-                os.kill(mount.pid, signal.SIGSTOP)
+                os.kill(mount.server, signal.SIGSTOP)
                 time.sleep(rng.uniform(0, 0.3))
-                os.kill(mount.pid, signal.SIGCONT)
+                os.kill(mount.server, signal.SIGCONT)
                 stopped += 1
             else:
                 n = rng.randrange(CLIENTS)

@@ -199,7 +199,7 @@ def alone_on_its_core(mount):
         nonlocal done
         look_up(mount.dir, 300, done)
         done += 300
-        threads_now = cores_of_threads(mount.pid)
+        threads_now = cores_of_threads(mount.server)
         close = [cores for cores, gives_way in threads_now.values() if gives_way]
         if len(close) != 1 or len(close[0]) != 1:
             return False
@@ -214,7 +214,7 @@ def alone_on_its_core(mount):
             start += 200
     clients = [_lib.spawn_function(look_up_until_ended, 10**7 * n) for n in range(1, 4)]
     wait_for("with several clients all threads may use all cores", 30, lambda: all(
-        cores == os.sched_getaffinity(0) and not gives_way for cores, gives_way in cores_of_threads(mount.pid).values()))
+        cores == os.sched_getaffinity(0) and not gives_way for cores, gives_way in cores_of_threads(mount.server).values()))
     _lib.write_file(os.path.join(_lib.WORK, "enough"), b"")
     for client in clients:
         equal("a client", 0, client.wait(60))

@@ -48,6 +48,7 @@ def memory(pod):
 
 ALL = {
     "heals": lambda pod: scenarios.heals(pod, 5 if LONG else 2),
+    "worker_dies": scenarios.worker_dies,
     "evicts": lambda pod: scenarios.evicts(pod, 40 if LONG else 3),
     "stops": scenarios.stops,
     "hangs": scenarios.hangs,

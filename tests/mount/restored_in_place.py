@@ -101,11 +101,11 @@ def seen(mount, strict):
 
 def frozen_copy(mount):
     """The bytes of the store at one moment; the daemon stays stopped."""
-    os.kill(mount.pid, signal.SIGSTOP)
+    os.kill(mount.server, signal.SIGSTOP)
 
     def stopped():
-        for task in os.listdir(f"/proc/{mount.pid}/task"):
-            with open(f"/proc/{mount.pid}/task/{task}/stat", encoding="ascii", errors="replace") as file:
+        for task in os.listdir(f"/proc/{mount.server}/task"):
+            with open(f"/proc/{mount.server}/task/{task}/stat", encoding="ascii", errors="replace") as file:
                 if file.read().rpartition(")")[2].split()[0] not in "tT":
                     return False
         return True
@@ -165,7 +165,7 @@ def test():
     os.close(folder)
     equal("what was made", states[0], seen(mount, strict=True))
     durable = frozen_copy(mount)
-    os.kill(mount.pid, signal.SIGCONT)
+    os.kill(mount.server, signal.SIGCONT)
 
     for _ in range(4000):
         steps = model.operation(random)

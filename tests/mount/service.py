@@ -8,10 +8,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import _lib
+import _service
 from _lib import check, equal, step
 
 UNIT = "lrufs@.service"
@@ -19,40 +19,15 @@ UNIT = "lrufs@.service"
 EXPOSURE = 6.0
 
 
-class Manager:
-    """The manager's end of NOTIFY_SOCKET."""
-
-    def __init__(self, path):
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(path)
-        self.seen = []
-
-    def wait_for(self, line, process, seconds=30):
-        self.socket.settimeout(seconds)
-        while True:
-            try:
-                message = self.socket.recv(65536).decode().splitlines()
-            except TimeoutError:
-                _lib.fail(f"expected {line} within {seconds} s, saw {self.seen} (the daemon: {process.poll()})")
-            self.seen.append(message)
-            if line in message:
-                return message
-
-
 @contextlib.contextmanager
 def service(folder, name, store, **environment):
     mount_point = os.path.join(folder, name)
     os.makedirs(mount_point, exist_ok=True)
-    manager = Manager(os.path.join(folder, f"{name}.socket"))
+    manager = _service.Manager(os.path.join(folder, f"{name}.socket"))
     process = _lib.spawn(_lib.LRUFS, "mount", "--foreground", "--size", "64M", store, mount_point,
                          env={**os.environ, "NOTIFY_SOCKET": manager.path, **environment}, stderr=subprocess.PIPE, text=True)
-    try:
+    with _service.ended_with(process, mount_point):
         yield manager, process, mount_point
-    finally:
-        process.kill()
-        process.wait()
-        subprocess.run(["umount", "-l", mount_point], stderr=subprocess.DEVNULL, check=False)
 
 
 def ends(process, code):
