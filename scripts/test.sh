@@ -5,6 +5,7 @@
 # Stages: tsan     ThreadSanitizer: concurrency tests, on a smaller budget
 #         asan     AddressSanitizer and UBSan: unit, model, fault, format and concurrency tests (with the built-in faults)
 #         clang    clang's thread safety analysis: libraries and program, no tests
+#         libfuse318  the mount tests once more, on a program that is linked with libfuse 3.18 (scripts/build-libfuse.sh)
 #         fuzz     each target of tests/fuzz for LRUFS_FUZZ_SECONDS (default 180), from its corpus in tests/fuzz/corpus
 #         release  everything but the tests labelled long
 #
@@ -17,14 +18,14 @@
 # LRUFS_JOBS is the number of tests that run at a time (default 2).
 set -euo pipefail
 
-run_asan=0 run_tsan=1 run_clang=0 run_fuzz=0 scale=${LRUFS_TEST_SCALE:-0.2}
+run_asan=0 run_tsan=1 run_clang=0 run_libfuse=0 run_fuzz=0 scale=${LRUFS_TEST_SCALE:-0.2}
 select=(-LE '^long$')
 arguments=()
 for argument in "$@"; do
   case "$argument" in
     --fast) run_tsan=0 ;;
     --sanitize) run_asan=1 run_clang=1 ;;
-    --long) run_asan=1 run_clang=1 run_fuzz=1 scale=1 select=(); export LRUFS_LONG=1 LRUFS_TEST_DAMAGES=10000 ;;
+    --long) run_asan=1 run_clang=1 run_libfuse=1 run_fuzz=1 scale=1 select=(); export LRUFS_LONG=1 LRUFS_TEST_DAMAGES=10000 ;;
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     *) arguments+=("$argument") ;;
   esac
@@ -36,6 +37,7 @@ jobs=${LRUFS_JOBS:-2}
 scripts/setup.sh
 # Containers, for the tests of them, which are long.
 if (( ${#select[@]} == 0 )); then scripts/setup.sh --image; fi
+if (( run_libfuse )); then scripts/setup.sh --libfuse; fi
 
 # stage NAME: announces a stage, and closes the one before it.
 stage_name=
@@ -95,6 +97,13 @@ fi
 if (( run_clang )); then
   stage clang
   build clang
+fi
+
+if (( run_libfuse )); then
+  stage libfuse318
+  scripts/build-libfuse.sh > build/libfuse-3.18.log 2>&1 || { tail -n 20 build/libfuse-3.18.log; exit 1; }
+  build libfuse318 -DLRUFS_TESTS=OFF -DLRUFS_BENCH=OFF
+  (unset LRUFS_LONG; run_ctest libfuse318 -L '^mount$' -LE '^long$')
 fi
 
 if (( run_fuzz )); then
