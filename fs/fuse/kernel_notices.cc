@@ -155,9 +155,13 @@ int run_notices() {
   ::prctl(PR_SET_NAME, "lrufs-notices");
   ::close_range(0, 2, 0);
   ::close_range(kNoticesSocketFd + 1, ~0U, 0);
+  return write_notices(kNoticesSocketFd, kNoticesConnectionFd);
+}
+
+int write_notices(int socket, int connection) {
   std::array<char, sizeof(PacketHeader) + kMaxPacket + 4096> packet{};
   for (;;) {
-    const ssize_t n = ::recv(kNoticesSocketFd, packet.data(), packet.size(), 0);
+    const ssize_t n = ::recv(socket, packet.data(), packet.size(), 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < static_cast<ssize_t>(sizeof(PacketHeader))) return 0;
     PacketHeader header;
@@ -169,12 +173,12 @@ int run_notices() {
       if (at + sizeof message > static_cast<std::size_t>(n)) return 1;
       std::memcpy(&message, packet.data() + at, sizeof message);
       if (message.len < sizeof message || at + message.len > static_cast<std::size_t>(n)) return 1;
-      const int result = write_message(kNoticesConnectionFd, packet.data() + at, message.len);
+      const int result = write_message(connection, packet.data() + at, message.len);
       answer.append(as_bytes(result));
       at += message.len;
     }
     // A worker that died does not read its answers: the one after it would find too many.
-    (void)::send(kNoticesSocketFd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
 }
 

@@ -53,6 +53,10 @@ class KernelNotices {
   std::vector<std::string> messages_;
 };
 
+// Writes what comes from `socket`, until its other ends are closed, or it is shut down. Returns 0, or 1 if
+// what came was no message.
+int write_notices(int socket, int connection);
+
 // Does the kernel hold this inode? It waits for nobody.
 bool kernel_holds(fuse_session* session, store::Ino ino);
 

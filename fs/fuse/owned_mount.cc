@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include "fs/fuse/event.h"
@@ -74,7 +76,18 @@ Status OwnedMount::start_beside(TakeoverMemory& memory, const std::string& progr
   return start_notices(program);
 }
 
+// The first process of a container takes all others with it when it is killed, the guard as well, and waits
+// for them: a process of notices that waits in the kernel would never end, and nobody be left to end the
+// connection. A thread of its own in there keeps the first process as long as that, and so the others.
 Status OwnedMount::start_notices(const std::string& program) {
+  if (::getpid() == 1) {
+    try {
+      notices_thread_ = std::thread([this] { write_notices(for_notices_.get(), connection_.get()); });
+    } catch (const std::system_error& error) {
+      return fail(Code::kIo, "no thread for notifications", error.code().value());
+    }
+    return {};
+  }
   LRUFS_TRY_ASSIGN(notices_, spawn_process(program, {"lrufs", std::string(kNoticesVerb)},
                                            {{connection_.get(), kNoticesConnectionFd},
                                             {for_notices_.get(), kNoticesSocketFd}}));
@@ -103,18 +116,30 @@ void OwnedMount::end() {
       tell(Level::err, "unmount_failed", store::describe(done.error()));
   }
   device_.reset();
+  end_notices();
+  guard_.reset();
+}
+
+void OwnedMount::end_notices() {
   if (notices_ > 0) {
     ::kill(notices_, SIGKILL);
     ::waitpid(notices_, nullptr, 0);
     notices_ = -1;
   }
-  guard_.reset();
+  if (notices_thread_.joinable()) {
+    ::shutdown(for_notices_.get(), SHUT_RDWR);
+    notices_thread_.join();
+  }
 }
 
 void OwnedMount::leave() {
   device_.reset();
   // It may wait in the kernel for what only the next worker can answer; it ends when nobody holds its socket.
   notices_ = -1;
+  if (notices_thread_.joinable()) {
+    ::shutdown(for_notices_.get(), SHUT_RDWR);
+    notices_thread_.detach();
+  }
   if (guard_) guard_->leave_behind();
   guard_.reset();
 }

@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "fs/fuse/fd.h"
 #include "fs/fuse/fuse_api.h"
@@ -50,6 +51,7 @@ class OwnedMount {
  private:
   store::Status start_beside(TakeoverMemory& memory, const std::string& program);
   store::Status start_notices(const std::string& program);
+  void end_notices();
 
   MountOptions options_;
   bool outlives_;
@@ -60,6 +62,7 @@ class OwnedMount {
   Fd for_notices_;
   Fd for_workers_;
   pid_t notices_ = -1;
+  std::thread notices_thread_;  // instead, in the first process of a container
 };
 
 }  // namespace lrufs::fs::fuse

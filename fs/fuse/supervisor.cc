@@ -168,6 +168,19 @@ void Supervisor::reap() {
   }
   if (has_ended(candidate_.pid, status)) candidate_ended(status);
   if (has_ended(worker_.pid, status)) worker_ended(status);
+  if (::getpid() == 1) reap_others();
+}
+
+// The first process of a container gets the children of those that have died, such as a worker's keeper. One
+// of ours that ended a moment ago has its signal still before us.
+void Supervisor::reap_others() const {
+  const std::array<pid_t, 4> ours{worker_.pid, spare_.pid, candidate_.pid, detacher_};
+  for (;;) {
+    siginfo_t ended{};
+    if (::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid <= 0) return;
+    if (std::ranges::find(ours, ended.si_pid) != ours.end()) return;
+    ::waitpid(ended.si_pid, nullptr, 0);
+  }
 }
 
 void Supervisor::listen() {

@@ -56,6 +56,7 @@ class Supervisor {
   void look_at_clock();
   void take_signals();
   void reap();
+  void reap_others() const;
   void listen();
   void hear(const Packet& packet);
   void worker_is_ready();

@@ -139,6 +139,8 @@ def worker_dies(pod, rounds=5):
         wait_for("the application goes on", 30, lambda: closed(pod) >= before + 100)
         check(sidecar.running(), f"the container has ended: {sidecar.told()}")
     equal("attempts of the application that failed", [], pod.logged("failed"))
+    # The first process of a container has to bury all who die in it.
+    wait_for("no dead process is left", 10, lambda: all(_lib.alive(pid) for pid in _lib.children(sidecar.pid)))
     step(f"{rounds} deaths, {all_there(pod, app)} files")
     app.kill()
     equal("exit status", 0, sidecar.terminate(GRACE))
