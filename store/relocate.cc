@@ -318,8 +318,10 @@ Status StoreImpl::move_space_log() {
       dirty_ = true;
       if (space_log_->lies_below(pages)) return {};
     }
-    if (attempt == 3) return fail(Code::kNoSpace, "there is too little room to move the map of free space");
+    if (attempt == 7) return fail(Code::kNoSpace, "there is too little room to move the map of free space");
     LRUFS_TRY(checkpoint(readers.latest(), true, false));
+    constexpr std::uint64_t kRoom = 4 * SpaceLog::kSegmentPages;  // beside writers, who take some of it
+    if (attempt > 0 && !keeps_all_) LRUFS_TRY(make_room(kRoom, true));
   }
 }
 

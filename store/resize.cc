@@ -116,6 +116,30 @@ Status StoreImpl::await_present_readers() {
   return await_readers(readers.latest());
 }
 
+// What a process before this one has evicted, or somebody has removed, and the kernel still holds: its pages
+// will come back, and nothing need be evicted in their place.
+Status StoreImpl::count_orphans() {
+  constexpr std::size_t kBatch = 128;
+  for (Ino after = kNoIno;;) {
+    LRUFS_TRY_ASSIGN(const std::vector<Ino> some,
+                     snapshot(Snapshot::Kind::kTransient).view().orphans(after, kBatch));
+    if (some.empty()) return {};
+    after = some.back();
+    LRUFS_TRY(update(
+        [&](Transaction& txn) -> Status {  // changes nothing; none of them goes meanwhile
+          writer_.assert_held();
+          for (const Ino ino : some) {
+            const auto inode = txn.view().inode(ino);
+            if (!inode || (inode->flags & Inode::kOrphan) == 0U || orphan_pages_.contains(raw(ino))) continue;
+            orphan_pages_[raw(ino)] = inode->pages + 1;
+            orphan_pages_total_ += inode->pages + 1;
+          }
+          return {};
+        },
+        Store::Purpose::kDelete));
+  }
+}
+
 Status StoreImpl::evict_to_fit(std::uint64_t pages, LongWork& work, bool begin) {
   // In the background of others by little steps, as evict_in_background() does.
   const std::size_t batch = options.background ? 16 : 64;
@@ -165,6 +189,7 @@ Status StoreImpl::shrink(std::uint64_t bound, std::uint64_t pages, LongWork& wor
   event(Options::Severity::kInfo, path + " is made smaller: from " + std::to_string(before * kPageSize) +
                                       " to " + std::to_string(pages * kPageSize) + " bytes of pages");
   LRUFS_TRY(reclaim_orphans());
+  LRUFS_TRY(count_orphans());
   bool must_cut = false;
   {
     const MutexLock lock(writer_);

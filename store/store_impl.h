@@ -378,6 +378,7 @@ class StoreImpl {
   // From now on no page from `ceiling` on is taken, and the figures are those of such a capacity.
   void relocate(std::uint64_t capacity, std::uint64_t ceiling) REQUIRES(relocation_mutex_);
   void set_relocation(std::uint64_t capacity, std::uint64_t ceiling) REQUIRES(writer_);
+  Status count_orphans() REQUIRES(relocation_mutex_);
   // Until what is used fits, with some room; with `begin` relocation then begins.
   Status evict_to_fit(std::uint64_t pages, LongWork& work, bool begin) REQUIRES(relocation_mutex_);
   // What is there, below the ceiling.
