@@ -91,14 +91,17 @@ Result<bool> move_tree_pages(PageWriter& writer, TreeRoot& root, PageNo ceiling,
 // ------------------------------------------------------------------------------------------
 
 Status StoreImpl::update_by_copies(const Store::Body& body) {
+  // What is moved does not come back below the ceiling. So beside others the reserve is theirs: a name that
+  // waited for room could keep its folder locked, and the kernel from letting go of what was evicted.
+  const auto purpose = options.background ? Store::Purpose::kWrite : Store::Purpose::kDelete;
   std::uint64_t asked = 32;
   for (;;) {
     writer_.give_way();
     TxnId published{0};
     std::uint64_t needed = 0;
-    const Status done = update_once(body, Store::Purpose::kDelete, false, published, needed);
+    const Status done = update_once(body, purpose, false, published, needed);
     if (done || done.error().code != Code::kNoSpace) return done;
-    LRUFS_TRY(retry_with_room(asked, needed, Store::Purpose::kDelete));
+    LRUFS_TRY(retry_with_room(asked, needed, purpose));
   }
 }
 

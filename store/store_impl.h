@@ -405,7 +405,7 @@ class StoreImpl {
   [[nodiscard]] std::uint64_t move_budget() const REQUIRES(writer_);
   // The current state once more, under the next number.
   void publish_again() REQUIRES(writer_);
-  // update() without images, for deletion's purpose.
+  // update() without images; for deletion's purpose where nobody else writes.
   Status update_by_copies(const Store::Body& body);
 
   // --- trim.cc
