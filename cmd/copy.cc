@@ -1,6 +1,8 @@
 // lrufs copy: a consistent copy of a store, in use or not, as a fresh store.
 #include "store/copy_store.h"
 
+#include <sys/stat.h>
+
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -37,6 +39,15 @@ int run(const Arguments& arguments) {
   const auto from = find_store(arguments.from);
   if (!from) return report(from.error());
   const std::string to = absolute_path(arguments.to);
+  // cp(1) would copy into a folder; which of the two is meant by a folder in a mount nobody can know.
+  struct stat there {};
+  if (::stat(to.c_str(), &there) == 0 && S_ISDIR(there.st_mode)) {
+    return report({store::Code::kIsDirectory,
+                   shown(to) +
+                       " is a folder: name the new store file. To copy what is in the store into a folder "
+                       "of a mount: lrufs dump " +
+                       shown(arguments.from) + " | lrufs load " + shown(arguments.to)});
+  }
   const InterruptScope scope;
   Progress progress("copy", Progress::Unit::kBytes, 0);
   options.on_progress = [&](std::uint64_t done, std::uint64_t all) {
@@ -78,7 +89,11 @@ Verb add_copy(CLI::App& program) {
   app->add_option("STORE", arguments->from, "The store file, or a folder that it is mounted at")
       ->required()
       ->type_name("");
-  app->add_option("NEW", arguments->to, "The new store file; it must not exist")->required()->type_name("");
+  app->add_option("NEW", arguments->to,
+                  "The new store file; it must not exist. (Into a folder of a mount:\nlrufs dump STORE | "
+                  "lrufs load FOLDER)")
+      ->required()
+      ->type_name("");
   app->add_option("--size", arguments->size,
                   "Bound of the new store, e.g. 10G (default: that of STORE).\n"
                   "What does not fit is left out, least recently used first")

@@ -1,4 +1,4 @@
-// lrufs load: a tar archive into a store that is not mounted.
+// lrufs load: a tar archive into a store, or through its mount.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +16,7 @@
 #include "cmd/os.h"
 #include "cmd/progress.h"
 #include "cmd/store_argument.h"
+#include "cmd/tar_extract.h"
 #include "cmd/tar_load.h"
 #include "cmd/units.h"
 #include "cmd/verbs.h"
@@ -43,22 +44,7 @@ struct Loaded {
   std::vector<std::string> notes;
 };
 
-tl::unexpected<store::Error> is_mounted(const std::string& mount_point) {
-  return fail(Code::kBusy, "the store is mounted at " + shown(mount_point) +
-                               ". Load it through the mount: tar -x --xattrs -C " + shown(mount_point) +
-                               " (or unmount it first)");
-}
-
-Result<Loaded> load_into(const std::string& path, const store::Options& options, int fd, Progress& progress) {
-  auto opened = store::Store::open(path, options);
-  if (!opened && opened.error().code == Code::kBusy) {
-    if (const auto where = mount_of_store(path)) return is_mounted(*where);
-  }
-  if (!opened) return fail(opened.error());
-  store::Store& store = **opened;
-  if (store.read_only())
-    return fail(Code::kReadOnly, shown(path) + " is damaged: repair it first, with lrufs check --repair");
-  Loaded loaded;
+LoadOptions options_for(Loaded& loaded, Progress& progress) {
   LoadOptions how;
   how.stop = interrupted;
   how.on_progress = [&](std::uint64_t bytes) { progress.set(bytes); };
@@ -67,6 +53,36 @@ Result<Loaded> load_into(const std::string& path, const store::Options& options,
     std::fprintf(stderr, "lrufs: %s\n", text.c_str());
     loaded.notes.push_back(text);
   };
+  return how;
+}
+
+std::uint64_t evicted_by(const std::string& mount_point) {
+  const auto all = mount_statistics(mount_point);
+  if (!all) return 0;
+  return number_in(all->value("statistics", json::object()), "evicted_objects");
+}
+
+Result<Loaded> load_through(const std::string& mount_point, const std::string& folder, int fd,
+                            Progress& progress) {
+  const std::uint64_t before = evicted_by(mount_point);
+  Loaded loaded;
+  const LoadOptions how = options_for(loaded, progress);
+  LRUFS_TRY_ASSIGN(loaded.report, extract_tar(fd, folder, how));
+  loaded.evicted = evicted_by(mount_point) - before;
+  return loaded;
+}
+
+Result<Loaded> load_into(const std::string& path, const store::Options& options, int fd, Progress& progress) {
+  auto opened = store::Store::open(path, options);
+  if (!opened && opened.error().code == Code::kBusy) {
+    if (const auto where = mount_of_store(path)) return load_through(*where, *where, fd, progress);
+  }
+  if (!opened) return fail(opened.error());
+  store::Store& store = **opened;
+  if (store.read_only())
+    return fail(Code::kReadOnly, shown(path) + " is damaged: repair it first, with lrufs check --repair");
+  Loaded loaded;
+  const LoadOptions how = options_for(loaded, progress);
   auto report = load_tar(fd, store, how);
   loaded.evicted = store.statistics().evicted_objects;
   const auto closed = store.close();
@@ -77,7 +93,11 @@ Result<Loaded> load_into(const std::string& path, const store::Options& options,
 }
 
 Result<Loaded> load(const StoreArgument& to, const Arguments& arguments, int fd, Progress& progress) {
-  if (!to.mount_point.empty()) return is_mounted(to.mount_point);
+  if (!to.mount_point.empty()) {
+    if (!arguments.size.empty())
+      return fail(Code::kInvalid, "--size is for a new store: a mount gets another size by lrufs resize");
+    return load_through(to.mount_point, absolute_path(arguments.store), fd, progress);
+  }
   store::Options options;
   options.background = false;
   options.sync = store::Options::Sync::kUnmount;
@@ -150,9 +170,11 @@ int run(const Arguments& arguments) {
 
 Verb add_load(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* app = program.add_subcommand("load", "Load a tar archive into a store that is not mounted");
+  CLI::App* app = program.add_subcommand("load", "Load a tar archive into a store, mounted or not");
   app->group(kStoresGroup);
-  app->add_option("STORE", arguments->store, "The store file; made if it does not exist (with --size)")
+  app->add_option("TARGET", arguments->store,
+                  "A store file, made if it does not exist (with --size); or a\n"
+                  "folder in a mount")
       ->required()
       ->type_name("");
   app->add_option("FILE", arguments->input, "The archive (default: standard input), compressed or not")
@@ -163,10 +185,12 @@ Verb add_load(CLI::App& program) {
       "The order of the entries becomes the order of use. What is there under the same name is\n"
       "replaced, folders are joined; when the store is full, the least recently used files go. A leading\n"
       "\"/\" is cut off names, and names with \"..\" are left out. If it is interrupted, a new store is not\n"
-      "made; in one that was there each entry is whole or absent.\n\n"
+      "made; in one that was there each entry is whole or absent. Through a mount, owners are those of the\n"
+      "archive for root only, and times of change and birth are those of the loading.\n\n"
       "Exit codes: 0 done, 1 failed, or an entry was left out; 2 wrong use.\n\n"
       "Examples:\n  lrufs load --size 20G cache.lrufs backup.tar.zst\n"
-      "  tar -c -C build . | lrufs load cache.lrufs");
+      "  tar -c -C build . | lrufs load cache.lrufs\n"
+      "  lrufs load /mnt/cache/restored backup.tar.zst");
   return {app, [arguments] { return run(*arguments); }};
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cmd/os.h"
+#include "cmd/tar_input.h"
 #include "fs/keep_xattrs.h"
 #include "store/bytes.h"
 
@@ -39,65 +40,16 @@ struct Piece {  // of content
   std::vector<std::byte> data;
 };
 
-struct Input {
-  int fd;
-  const LoadOptions* options;
-  std::vector<char> buffer = std::vector<char>(std::size_t{1} << 18U);
-};
-
-la_ssize_t read_some(archive* from, void* data, const void** bytes) {
-  auto* in = static_cast<Input*>(data);
-  for (;;) {
-    if (in->options->stop && in->options->stop()) {
-      archive_set_error(from, EINTR, "interrupted");
-      return -1;
-    }
-    const ssize_t count = ::read(in->fd, in->buffer.data(), in->buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) archive_set_error(from, errno, "read: %s", errno_text(errno).c_str());
-    *bytes = in->buffer.data();
-    return count;
-  }
-}
-
-struct Free {
-  void operator()(archive* a) const { archive_read_free(a); }
-};
-
-// The parts of a member's name; none: the folder that all lies in.
-Result<Parts> parts_of(std::string_view name) {
-  Parts parts;
-  while (!name.empty()) {
-    const std::size_t slash = std::min(name.find('/'), name.size());
-    const std::string_view part = name.substr(0, slash);
-    name.remove_prefix(std::min(slash + 1, name.size()));
-    if (part.empty() || part == ".") continue;
-    if (part == "..") return fail(Code::kInvalid, "it has \"..\" in it");
-    if (part.size() > store::kMaxName)
-      return fail(Code::kNameTooLong,
-                  "it has a part of more than " + std::to_string(store::kMaxName) + " bytes");
-    parts.emplace_back(part);
-  }
-  return parts;
-}
-
 class Loader {
  public:
   Loader(int fd, store::Store& store, const LoadOptions& options)
-      : store_(store), options_(options), in_{fd, &options}, archive_(archive_read_new()) {}
+      : store_(store), options_(options), in_(fd, options) {}
 
   Result<LoadReport> run() {
-    archive* a = archive_.get();
-    if (archive_read_support_filter_all(a) < ARCHIVE_WARN ||
-        archive_read_support_format_tar(a) != ARCHIVE_OK ||
-        archive_read_open(a, &in_, nullptr, read_some, nullptr) != ARCHIVE_OK)
-      return broken();
+    LRUFS_TRY(in_.open());
     for (;;) {
-      archive_entry* entry = nullptr;
-      const int read = archive_read_next_header(a, &entry);
-      if (read == ARCHIVE_EOF) return report_;
-      if (read == ARCHIVE_RETRY) continue;
-      if (read < ARCHIVE_WARN) return broken();
+      LRUFS_TRY_ASSIGN(archive_entry* const entry, in_.next());
+      if (entry == nullptr) return report_;
       const Status done = member(entry);
       if (!done) {
         const Code code = done.error().code;
@@ -109,14 +61,6 @@ class Loader {
   }
 
  private:
-  tl::unexpected<store::Error> broken() const {
-    const int error = archive_errno(archive_.get());
-    if (error == EINTR) return fail(Code::kIo, "interrupted", EINTR);
-    const char* text = archive_error_string(archive_.get());
-    return fail(Code::kIo, std::string("the stream cannot be read as a tar archive: ") +
-                               (text != nullptr ? text : "it ends too early"));
-  }
-
   static std::string name_of(archive_entry* entry) {
     const char* name = archive_entry_pathname(entry);
     return name != nullptr ? name : "";
@@ -132,7 +76,7 @@ class Loader {
   Result<Parts> take_name(const std::string& name) {
     if (name.starts_with('/') && !std::exchange(told_absolute_, true))
       note("a leading \"/\" is cut off names");
-    return parts_of(name);
+    return parts_of_member(name);
   }
 
   Status member(archive_entry* entry) {
@@ -179,21 +123,6 @@ class Loader {
     return inode;
   }
 
-  // libarchive and GNU tar write what is special in a name as %XX, and libarchive leaves it so.
-  static std::string decoded(std::string_view name) {
-    const auto digit = [](char c) {
-      return std::string_view("0123456789ABCDEF").find(c & ~(c >= 'a' ? 32 : 0));
-    };
-    std::string text;
-    for (std::size_t i = 0; i < name.size(); ++i) {
-      const bool is_code =
-          name[i] == '%' && i + 2 < name.size() && digit(name[i + 1]) < 16 && digit(name[i + 2]) < 16;
-      text += is_code ? static_cast<char>(digit(name[i + 1]) * 16 + digit(name[i + 2])) : name[i];
-      if (is_code) i += 2;
-    }
-    return text;
-  }
-
   // Pins and times to live are xattrs of the archive, but not of the store; other names of ours are nothing
   // to keep.
   static Status set_xattrs(Transaction& txn, Inode& inode, archive_entry* entry) {
@@ -204,7 +133,7 @@ class Loader {
     while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
       const store::Bytes bytes{static_cast<const std::byte*>(value), size};
       if (!std::string_view(name).starts_with(fs::kReservedXattrs)) {
-        LRUFS_TRY(txn.set_xattr(inode, decoded(name), bytes));
+        LRUFS_TRY(txn.set_xattr(inode, decoded_xattr_name(name), bytes));
       } else if (name == fs::kPinXattr) {
         LRUFS_TRY_ASSIGN(const bool pinned, fs::parse_pin(bytes));
         LRUFS_TRY(txn.set_pinned(inode, pinned));
@@ -428,11 +357,8 @@ class Loader {
       const void* bytes = nullptr;
       std::size_t length = 0;
       la_int64_t at = 0;
-      const int read = archive_read_data_block(archive_.get(), &bytes, &length, &at);
-      if (read == ARCHIVE_EOF) return false;
-      if (read == ARCHIVE_RETRY) continue;
-      if (read < ARCHIVE_WARN) return broken();
-      if (length == 0) continue;
+      LRUFS_TRY_ASSIGN(const bool more, in_.block(bytes, length, at));
+      if (!more) return false;
       const auto offset = static_cast<std::uint64_t>(at);
       const auto* first = static_cast<const std::byte*>(bytes);
       const bool joins = piece.data.empty() || offset == piece.offset + piece.data.size();
@@ -464,8 +390,7 @@ class Loader {
 
   store::Store& store_;
   const LoadOptions& options_;
-  Input in_;
-  std::unique_ptr<archive, Free> archive_;
+  TarInput in_;
   Piece ahead_;
   bool told_absolute_ = false;
   std::unordered_set<std::uint64_t> restored_;  // folders that have the archive's attributes

@@ -116,21 +116,32 @@ MapGuard::Range* free_range() {
 
 }  // namespace
 
-MapGuard::MapGuard(std::byte* base, std::uint64_t bytes, int fd, bool writable)
+namespace {
+
+std::size_t bit_bytes(std::uint64_t bytes) { return (pages_for(bytes) + 63) / 64 * 8; }
+
+}  // namespace
+
+MapGuard::MapGuard(std::byte* base, std::uint64_t bytes, int fd, bool writable, std::uint64_t reach)
     : range_(free_range()), losses_(&range_->losses) {
   static std::once_flag installed;
   std::call_once(installed, install_handler);
-  const std::uint64_t pages = pages_for(bytes);
   range_->fd = fd;
   range_->protection = PROT_READ | (writable ? PROT_WRITE : 0);
-  range_->memory = LazyMemory((pages + 63) / 64 * 8);
+  range_->memory = LazyMemory::with_reach(bit_bytes(bytes), bit_bytes(std::max(bytes, reach)));
   range_->bits = static_cast<std::atomic<std::uint64_t>*>(range_->memory.data());
   range_->losses.store(0);
   range_->pages.store(0);
   range_->lost_from.store(~0ULL);
   const auto begin = reinterpret_cast<std::uintptr_t>(base);
   range_->begin.store(begin);
-  range_->end.store(begin + pages * kPageSize, std::memory_order_release);
+  range_->end.store(begin + pages_for(bytes) * kPageSize, std::memory_order_release);
+}
+
+bool MapGuard::widen(std::uint64_t bytes) {
+  if (!range_->memory.widen(bit_bytes(bytes))) return false;
+  range_->end.store(range_->begin.load() + pages_for(bytes) * kPageSize, std::memory_order_release);
+  return true;
 }
 
 MapGuard::~MapGuard() {

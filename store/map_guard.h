@@ -25,11 +25,14 @@ class MapGuard {
   // the process a mapping, of which the kernel allows 65,530.
   static constexpr std::uint64_t kMaxSinglePages = 16384;
 
-  // `base` maps `fd` from its beginning; all three outlive the guard.
-  MapGuard(std::byte* base, std::uint64_t bytes, int fd, bool writable);
+  // `base` maps `fd` from its beginning; all three outlive the guard. `reach`: to which widen() may go.
+  MapGuard(std::byte* base, std::uint64_t bytes, int fd, bool writable, std::uint64_t reach = 0);
   ~MapGuard();
   MapGuard(const MapGuard&) = delete;
   MapGuard& operator=(const MapGuard&) = delete;
+
+  // Guards so many bytes of the map from now on. False: no memory.
+  [[nodiscard]] bool widen(std::uint64_t bytes);
 
   // Rises whenever a page is replaced or noted, also a second time: whoever sees it unchanged has met no
   // loss. What was read from the map before the call is ordered before it.

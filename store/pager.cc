@@ -1,5 +1,6 @@
 #include "store/pager.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 
@@ -7,14 +8,24 @@
 
 namespace lrufs::store {
 
-Pager::Pager(std::byte* base, std::uint64_t pages, const MapGuard* guard)
+namespace {
+
+std::size_t bit_bytes(std::uint64_t pages) { return (pages + 63) / 64 * 8; }
+
+}  // namespace
+
+Pager::Pager(std::byte* base, std::uint64_t pages, const MapGuard* guard, std::uint64_t reach)
     : base_(base),
-      pages_(pages),
+      reach_(std::max(pages, reach)),
       guard_(guard),
-      memory_((pages + 63) / 64 * 8),
+      memory_(LazyMemory::with_reach(bit_bytes(pages), bit_bytes(reach_))),
       verified_(static_cast<std::atomic<std::uint64_t>*>(memory_.data())),
-      births_memory_(pages * 8),
+      births_memory_(LazyMemory::with_reach(pages * 8, reach_ * 8)),
       births_(static_cast<std::atomic<std::uint64_t>*>(births_memory_.data())) {}
+
+bool Pager::widen(std::uint64_t pages) {
+  return pages <= reach_ && memory_.widen(bit_bytes(pages)) && births_memory_.widen(pages * 8);
+}
 
 tl::unexpected<Error> unreadable(PageNo page) {
   return fail(
@@ -25,7 +36,7 @@ tl::unexpected<Error> unreadable(PageNo page) {
 
 Result<const Page*> Pager::fetch_unverified(PageNo page, TxnId birth) const {
   const auto damaged = [&](const char* what) {
-    if (raw(page) < pages_ && lost(page)) return unreadable(page);
+    if (raw(page) < limit() && lost(page)) return unreadable(page);
     // Named by a page that went while it was searched.
     if ((raw(page) == 0 || raw(birth) == 0) && losses() != 0) return unreadable(kNoPage);
     corrupt_.fetch_add(1, std::memory_order_relaxed);

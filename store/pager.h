@@ -27,8 +27,11 @@ tl::unexpected<Error> unreadable(PageNo page);
 
 class Pager {
  public:
-  // `base`: the mapping; `pages`: its reach, in pages; `guard`: of the mapping, if it is a file.
-  Pager(std::byte* base, std::uint64_t pages, const MapGuard* guard = nullptr);
+  // `base`: the mapping; `pages`: how much of it may be used; `guard`: of the mapping, if it is a file;
+  // `reach`: all of it, to which widen() may go.
+  Pager(std::byte* base, std::uint64_t pages, const MapGuard* guard = nullptr, std::uint64_t reach = 0);
+  // False: no memory.
+  [[nodiscard]] bool widen(std::uint64_t pages);
 
   // The tree page with this number and birth. The first time, its checksum, number, birth and structure are
   // checked; kCorrupt names the page, kIo one that cannot be read. Later calls cost one bit test and a
@@ -90,7 +93,7 @@ class Pager {
     __builtin_prefetch(page);
     __builtin_prefetch(page + hint.cell);
     __builtin_prefetch(page + hint.cell + kCacheLine);
-    __builtin_prefetch(&births_[raw(hint.page) < pages_ ? raw(hint.page) : 0]);
+    __builtin_prefetch(&births_[raw(hint.page) < reach_ ? raw(hint.page) : 0]);
   }
   // The bits of the pages in use by the latest published state. A page's bit is cleared before the state
   // without it is published. Set before others use it.
@@ -112,7 +115,7 @@ class Pager {
   static constexpr std::size_t kCacheLine = 64;
   [[nodiscard]] Result<const Page*> fetch_unverified(PageNo page, TxnId birth) const;
   std::byte* base_;
-  std::uint64_t pages_;
+  std::uint64_t reach_;  // pages
   const MapGuard* guard_;
   std::atomic<std::uint64_t> limit_{0};
   LazyMemory memory_;

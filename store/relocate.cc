@@ -91,19 +91,35 @@ Result<bool> move_tree_pages(PageWriter& writer, TreeRoot& root, PageNo ceiling,
 // ------------------------------------------------------------------------------------------
 
 Status StoreImpl::update_by_copies(const Store::Body& body) {
+  // What is moved does not come back below the ceiling. So beside others the reserve is theirs: a name that
+  // waited for room could keep its folder locked, and the kernel from letting go of what was evicted.
+  const auto purpose = options.background ? Store::Purpose::kWrite : Store::Purpose::kDelete;
   std::uint64_t asked = 32;
   for (;;) {
+    writer_.give_way();
     TxnId published{0};
     std::uint64_t needed = 0;
-    const Status done = update_once(body, Store::Purpose::kDelete, false, published, needed);
+    const Status done = update_once(body, purpose, false, published, needed);
     if (done || done.error().code != Code::kNoSpace) return done;
-    LRUFS_TRY(retry_with_room(asked, needed, Store::Purpose::kDelete));
+    LRUFS_TRY(retry_with_room(asked, needed, purpose));
   }
 }
 
-std::uint64_t StoreImpl::move_budget() const { return std::clamp<std::uint64_t>(space_->free() / 4, 4, 256); }
+// Beside others little at a time: they wait for the lock.
+std::uint64_t StoreImpl::move_budget() const {
+  return std::clamp<std::uint64_t>(space_->free() / 4, 4, options.background ? 64 : 256);
+}
 
-Status StoreImpl::move_trees(std::uint64_t pages) {
+Status StoreImpl::report_move(LongWork& work) {
+  std::uint64_t left = 0;
+  {
+    const MutexLock lock(writer_);
+    left = space_->used_above();
+  }
+  return work.report(work.all - std::min(work.all, left));
+}
+
+Status StoreImpl::move_trees(LongWork& work) {
   for (TreeRoot Roots::*tree : {&Roots::names, &Roots::recency, &Roots::expiry, &Roots::spare}) {
     std::vector<std::byte> from;
     for (bool done = false; !done;) {
@@ -111,11 +127,12 @@ Status StoreImpl::move_trees(std::uint64_t pages) {
       LRUFS_TRY(update_by_copies([&](Transaction& txn) -> Status {
         writer_.assert_held();
         next = from;
-        LRUFS_TRY_ASSIGN(done, move_tree_pages(state_of(txn), state_of(txn).roots.*tree, PageNo{pages},
-                                               move_budget(), next));
+        LRUFS_TRY_ASSIGN(done, move_tree_pages(state_of(txn), state_of(txn).roots.*tree,
+                                               PageNo{space_->ceiling()}, move_budget(), next));
         return {};
       }));
       from = std::move(next);
+      LRUFS_TRY(report_move(work));
     }
   }
   return {};
@@ -185,14 +202,62 @@ Result<std::uint64_t> StoreImpl::move_xattr(Transaction::State& txn, Bytes key, 
   return count;
 }
 
-Status StoreImpl::move_content(std::uint64_t pages) {
-  constexpr std::size_t kLooked = 4096;  // records, in one transaction
+// The first record from `from` on that has content at the ceiling or behind it, found without the writer's
+// lock; and brings that content into memory, so that nobody waits for the disk while it is moved. False:
+// none.
+Result<bool> StoreImpl::find_content(std::vector<std::byte>& from) {
+  constexpr std::size_t kLooked = 4096;  // a snapshot is to be short
+  for (;;) {
+    std::uint64_t pages = 0;
+    {
+      const MutexLock lock(writer_);
+      pages = space_->ceiling();
+    }
+    const Snapshot::State state(*this, Snapshot::Kind::kTransient);
+    Cursor cursor(state.view.pages(), state.view.roots().names);
+    LRUFS_TRY(cursor.seek(from));
+    for (std::size_t looked = 0; looked < kLooked; ++looked) {
+      if (!cursor.valid()) return false;
+      const auto parts = split_key(cursor.key());
+      if (!parts) return fail(Code::kCorrupt, "a key of the namespace tree is damaged");
+      from.assign(cursor.key().begin(), cursor.key().end());
+      if (parts->kind == Kind::kExtent && parts->suffix.size() == 8) {
+        LRUFS_TRY_ASSIGN(const Extent extent, decode_extent(load_be64(parts->suffix.data()), cursor.value()));
+        LRUFS_TRY(check_run(*pager, {extent.page, extent.count}));
+        if (raw(extent.page) + extent.count > pages) {
+          bring_in(std::max(extent.page, PageNo{pages}), raw(extent.page) + extent.count);
+          return true;
+        }
+      } else if (parts->kind == Kind::kXattr && !cursor.value().empty() &&
+                 cursor.value().front() == kXattrPaged) {
+        return true;
+      }
+      LRUFS_TRY(cursor.next());
+    }
+    if (!cursor.valid()) return false;
+    from.assign(cursor.key().begin(), cursor.key().end());
+  }
+}
+
+void StoreImpl::bring_in(PageNo first, std::uint64_t end) const {
+  constexpr std::uint64_t kMost = 256;
+  for (std::uint64_t page = raw(first); page < std::min(end, raw(first) + kMost); ++page) {
+    const volatile std::byte* const byte = pager->bytes(PageNo{page});
+    (void)*byte;
+  }
+}
+
+Status StoreImpl::move_content(LongWork& work) {
+  constexpr std::size_t kLooked = 256;  // records, in one transaction
   std::vector<std::byte> from;
   for (bool done = false; !done;) {
+    LRUFS_TRY_ASSIGN(const bool more, find_content(from));
+    if (!more) return {};
     std::vector<std::byte> next;
     LRUFS_TRY(update_by_copies([&](Transaction& txn) -> Status {
       writer_.assert_held();
       Transaction::State& s = state_of(txn);
+      const std::uint64_t pages = space_->ceiling();
       const std::uint64_t most = move_budget();
       std::uint64_t moved = 0;
       done = false;
@@ -231,14 +296,16 @@ Status StoreImpl::move_content(std::uint64_t pages) {
       }
     }));
     from = std::move(next);
+    LRUFS_TRY(report_move(work));
   }
   return {};
 }
 
-Status StoreImpl::move_space_log(std::uint64_t pages) {
+Status StoreImpl::move_space_log() {
   for (int attempt = 0;; ++attempt) {
     {
       const MutexLock lock(writer_);
+      const std::uint64_t pages = space_->ceiling();
       if (guard->losses() != 0) return unreadable(kNoPage);
       const auto above = [&](PageNo page) { return raw(page) >= pages; };
       if (images_ && std::any_of(images_->pages().begin(), images_->pages().end(), above)) {
@@ -254,156 +321,11 @@ Status StoreImpl::move_space_log(std::uint64_t pages) {
       dirty_ = true;
       if (space_log_->lies_below(pages)) return {};
     }
-    if (attempt == 3) return fail(Code::kNoSpace, "there is too little room to move the map of free space");
+    if (attempt == 7) return fail(Code::kNoSpace, "there is too little room to move the map of free space");
     LRUFS_TRY(checkpoint(readers.latest(), true, false));
+    constexpr std::uint64_t kRoom = 4 * SpaceLog::kSegmentPages;  // beside writers, who take some of it
+    if (attempt > 0 && !keeps_all_) LRUFS_TRY(make_room(kRoom, true));
   }
-}
-
-Status StoreImpl::move_below(std::uint64_t pages) {
-  constexpr std::chrono::milliseconds kWaitStep{20};
-  constexpr int kWaitSteps = 150;
-  constexpr int kRounds = 8;
-  for (int round = 0; round < kRounds; ++round) {
-    LRUFS_TRY(move_content(pages));
-    LRUFS_TRY(move_trees(pages));
-    LRUFS_TRY(move_space_log(pages));
-    LRUFS_TRY(checkpoint(readers.latest(), true, false));
-    const MutexLock lock(writer_);
-    // Readers of older states end, and writers link what they have filled: that is moved then.
-    for (int step = 0; step < kWaitSteps; ++step) {
-      limbo_->release();
-      if (space_->busy_above() == 0) break;
-      room_changed_.wait_until(writer_, std::chrono::steady_clock::now() + kWaitStep);
-    }
-    if (space_->used_above() == 0 && space_->busy_above() == 0) return {};
-  }
-  return fail(Code::kNoSpace, "what lies behind the new end of the store stays in use");
-}
-
-// --- the whole
-// ---------------------------------------------------------------------------------------------------------
-
-void StoreImpl::begin_relocation(std::uint64_t pages) {
-  const MutexLock lock(writer_);
-  set_capacity(pages);
-  space_->set_ceiling(pages);
-}
-
-void StoreImpl::end_relocation(std::uint64_t capacity) {
-  const MutexLock lock(writer_);
-  set_capacity(capacity);
-  space_->set_ceiling(SpaceMap::kNoCeiling);
-  room_changed_.notify_all();
-}
-
-Status StoreImpl::evict_to_fit(std::uint64_t pages) {
-  const std::uint64_t room = reserve_pages(pages) + 2 * slack_pages(pages);
-  for (;;) {
-    std::uint64_t used = 0;
-    {
-      const MutexLock lock(writer_);
-      used = space_->used() - std::min(space_->used(), orphan_pages_total_);
-    }
-    if (used + room <= pages) return {};
-    LRUFS_TRY_ASSIGN(const auto evicted, evict_some(used + room - pages, 64, EvictionReason::kCapacity));
-    if (evicted) continue;
-    // A long log is all that may be left.
-    const MutexLock lock(writer_);
-    if (guard->losses() == 0) condense();
-    if (space_->used() + room <= pages) return {};
-    return fail(Code::kNoSpace, "what is in use does not fit the smaller bound");
-  }
-}
-
-Result<bool> StoreImpl::cut_file(std::uint64_t pages, std::uint64_t bound) {
-  const MutexLock checkpoint_lock(checkpoint_mutex_);
-  const MutexLock lock(writer_);
-  limbo_->release();
-  const std::uint64_t high = space_->high_water();
-  if (high > pages) return false;
-  const std::uint64_t end = std::min(space_->grown(), bound == 0 ? high : pages);
-  space_->set_grown(end);
-  current_.grown_pages = end;
-  pager->set_limit(end);
-  LRUFS_TRY(ops->truncate(fd, end * kPageSize));
-  disk_full_ = false;
-  disk_full_at_ = 0;
-  if (bound != 0) current_.bound_bytes = bound;
-  publish_again();
-  dirty_ = true;
-  return true;
-}
-
-Status StoreImpl::move_and_cut(std::uint64_t pages, std::uint64_t bound) {
-  for (;;) {
-    LRUFS_TRY(move_below(pages));
-    LRUFS_TRY_ASSIGN(const bool cut, cut_file(pages, bound));
-    if (cut) return {};
-  }
-}
-
-Status StoreImpl::shrink(std::uint64_t bound) {
-  if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
-  if (bound < kMinBound) {
-    return fail(Code::kBoundTooSmall, "a bound of " + std::to_string(bound) +
-                                          " bytes is too small: a store needs at least " +
-                                          std::to_string(kMinBound) + " bytes");
-  }
-  const MutexLock one(relocation_mutex_);
-  const std::uint64_t pages = capacity_pages(bound);
-  const std::uint64_t before = capacity_;
-  event(Options::Severity::kInfo, path + " is made smaller: from " + std::to_string(before * kPageSize) +
-                                      " to " + std::to_string(pages * kPageSize) + " bytes of pages");
-  if (pages >= before)
-    return fail(Code::kInvalid, "the bound is not smaller than the store's: a larger one is given at open");
-  LRUFS_TRY(reclaim_orphans());
-  // Writers may come in between; then more has to go.
-  constexpr std::uint64_t kAttempts = 8;
-  for (std::uint64_t attempt = 0;; ++attempt) {
-    LRUFS_TRY(evict_to_fit(pages - attempt * (pages / 32)));
-    begin_relocation(pages);
-    {
-      const MutexLock lock(writer_);
-      if (space_->used() + reserve_ + slack_ <= pages) break;
-    }
-    end_relocation(before);
-    if (attempt == kAttempts)
-      return fail(Code::kNoSpace, "what is written meanwhile does not fit the smaller bound");
-  }
-  Status moved = checkpoint(readers.latest(), true, false);
-  if (moved) moved = move_and_cut(pages, bound);
-  end_relocation(moved ? pages : before);
-  if (!moved) return moved;
-  return checkpoint(readers.latest(), true, false);
-}
-
-Status StoreImpl::compact() {
-  if (options.read_only) return fail(Code::kReadOnly, "the store was opened read-only");
-  const MutexLock one(relocation_mutex_);
-  const std::uint64_t before = capacity_;
-  LRUFS_TRY(reclaim_orphans());
-  if (touches.size() > 0) LRUFS_TRY(flush_touches());
-  keeps_all_ = true;
-  Status moved;
-  // With little room each transaction moves little, so it is made narrower step by step.
-  for (const std::uint64_t spare : {std::uint64_t{1024}, std::uint64_t{256}, std::uint64_t{160}}) {
-    std::uint64_t pages = 0;
-    {
-      const MutexLock lock(writer_);
-      if (guard->losses() == 0) condense();
-      dirty_ = true;
-      pages = std::min(before, space_->used() + spare + (spare == 1024 ? space_->used() / 32 : 0));
-    }
-    moved = checkpoint(readers.latest(), true, false);
-    if (!moved) break;
-    begin_relocation(pages);
-    moved = move_and_cut(pages, 0);
-    end_relocation(before);
-    if (!moved) break;
-  }
-  keeps_all_ = false;
-  if (!moved && moved.error().code != Code::kNoSpace) return moved;
-  return checkpoint(readers.latest(), true, false);  // without room for more it is small enough
 }
 
 }  // namespace lrufs::store

@@ -12,7 +12,7 @@
 // so a power cut at any time leaves a durable state whose pages are all there. The new bound is published
 // last: until then the store has its old one.
 //
-// The functions below work on one tree; StoreImpl::shrink() and compact() in relocate.cc do the whole.
+// The functions below work on one tree; resize.cc does the whole.
 #pragma once
 
 #include <cstdint>

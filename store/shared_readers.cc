@@ -76,6 +76,17 @@ void SharedReaders::clear_dead(const std::function<void(std::uint64_t pid)>& tol
   });
 }
 
+std::vector<std::uint64_t> SharedReaders::pids_before(TxnId txn) const {
+  std::vector<std::uint64_t> pids;
+  for_each_bit(claims(), [&](std::size_t slot) {
+    const std::uint64_t state = page_->slots[slot].txn.load(std::memory_order_seq_cst);
+    if (state != SharedSlot::kFree && state < raw(txn))
+      pids.push_back(page_->slots[slot].pid.load(std::memory_order_relaxed));
+    return true;
+  });
+  return pids;
+}
+
 bool SharedReaders::any() const {
   bool found = false;
   for_each_bit(claims(), [&](std::size_t slot) {

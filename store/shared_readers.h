@@ -42,6 +42,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "store/file_ops.h"
 #include "store/map_guard.h"
@@ -99,6 +100,8 @@ class SharedReaders {
   [[nodiscard]] std::uint64_t oldest_after(std::uint64_t txn, std::uint64_t limit) const {
     return claims() == 0 ? limit : oldest_claimed(txn, limit);
   }
+  // The numbers that the processes gave themselves which read states before `txn`.
+  [[nodiscard]] std::vector<std::uint64_t> pids_before(TxnId txn) const;
   [[nodiscard]] std::size_t count() const { return static_cast<std::size_t>(std::popcount(claims())); }
 
  private:

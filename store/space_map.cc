@@ -7,8 +7,9 @@
 
 namespace lrufs::store {
 
-SpaceMap::SpaceMap(std::uint64_t capacity) : capacity_(capacity), words_(chunk_count() * kChunkWords) {
-  for (LazyMemory& memory : memory_) memory = LazyMemory(words_ * 8);
+SpaceMap::SpaceMap(std::uint64_t capacity, std::uint64_t reach)
+    : capacity_(capacity), words_(words_for(capacity)), reach_(std::max(words_, words_for(reach))) {
+  for (LazyMemory& memory : memory_) memory = LazyMemory::with_reach(words_ * 8, reach_ * 8);
   used_ = static_cast<std::uint64_t*>(memory_[0].data());
   durable_ = static_cast<std::uint64_t*>(memory_[1].data());
   next_ = static_cast<std::uint64_t*>(memory_[2].data());
@@ -19,6 +20,20 @@ SpaceMap::SpaceMap(std::uint64_t capacity) : capacity_(capacity), words_(chunk_c
   free_in_chunk_.assign(chunk_count(), 0);
   recycled_.reserve(kRecycled);
   for (std::uint64_t page = 0; page < kHeaderPages; ++page) set(used_, page);
+}
+
+bool SpaceMap::widen(std::uint64_t capacity) {
+  if (capacity <= capacity_) return true;
+  const std::uint64_t words = words_for(capacity);
+  for (LazyMemory& memory : memory_) {
+    if (!memory.widen(words * 8)) return false;
+  }
+  capacity_ = capacity;
+  words_ = words;
+  dirty_.resize(chunk_count(), false);
+  chunk_epoch_.resize(chunk_count(), epoch_);
+  free_in_chunk_.resize(chunk_count(), 0);
+  return true;
 }
 
 void SpaceMap::touch_chunk(std::uint64_t page) {
@@ -258,7 +273,7 @@ void SpaceMap::publish(PageRun run) {
 }
 
 LazyMemory SpaceMap::taken() const {
-  LazyMemory copy(words_ * 8);
+  LazyMemory copy = LazyMemory::with_reach(reach_ * 8, reach_ * 8);
   auto* words = static_cast<std::uint64_t*>(copy.data());
   for (std::uint64_t word = 0; word <= grown_ / 64 && word < words_; ++word)
     words[word] = used_[word] | busy_[word];
@@ -295,6 +310,15 @@ void SpaceMap::set_ceiling(std::uint64_t ceiling) {
     hole_count_ += count(hole_, below);
   }
   recount();
+}
+
+std::uint64_t SpaceMap::used_from(std::uint64_t page) const {
+  std::uint64_t count = 0;
+  for (std::uint64_t word = page / 64; word < words_; ++word) {
+    const std::uint64_t mask = word == page / 64 ? ~0ULL << (page % 64) : ~0ULL;
+    count += static_cast<std::uint64_t>(std::popcount(used_[word] & mask));
+  }
+  return count;
 }
 
 PageRun SpaceMap::take_for_hole(std::uint64_t from, std::uint64_t least, std::uint64_t most) {

@@ -33,8 +33,10 @@ class SpaceMap {
  public:
   static constexpr std::uint64_t kChunkPages = kPageSize * 8;  // pages that one page of bitmap describes
 
-  // `capacity`: the most pages the store may ever use with its bound.
-  explicit SpaceMap(std::uint64_t capacity);
+  // `capacity`: the most pages the store may use with its bound; `reach`: to which widen() may go.
+  explicit SpaceMap(std::uint64_t capacity, std::uint64_t reach = 0);
+  // A larger bound. False: no memory.
+  [[nodiscard]] bool widen(std::uint64_t capacity);
 
   // --- at open
   // -----------------------------------------------------------------------------------------------------
@@ -75,8 +77,10 @@ class SpaceMap {
   // --- making the file shorter: pages from `ceiling` on are not taken any more; kNoCeiling: all may be
   static constexpr std::uint64_t kNoCeiling = ~0ULL;
   void set_ceiling(std::uint64_t ceiling);
+  [[nodiscard]] std::uint64_t ceiling() const { return ceiling_; }
   [[nodiscard]] std::uint64_t used_above() const { return used_above_; }
   [[nodiscard]] std::uint64_t busy_above() const { return busy_above_; }
+  [[nodiscard]] std::uint64_t used_from(std::uint64_t page) const;  // pages
 
   // --- holes
   // -------------------------------------------------------------------------------------------------------
@@ -155,8 +159,13 @@ class SpaceMap {
   [[nodiscard]] std::uint64_t next_free(std::uint64_t from, std::uint64_t to) const;
   [[nodiscard]] std::uint64_t run_length(std::uint64_t from, std::uint64_t limit) const;
 
+  static std::uint64_t words_for(std::uint64_t pages) {
+    return (pages + kChunkPages - 1) / kChunkPages * kChunkWords;
+  }
+
   std::uint64_t capacity_;
   std::uint64_t words_;
+  std::uint64_t reach_;  // words
   LazyMemory memory_[5];
   std::uint64_t* used_;
   std::uint64_t* durable_;

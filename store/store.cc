@@ -242,8 +242,12 @@ Result<Evictions> Store::evict_prefix(std::string_view prefix) {
   return done;
 }
 
-Status Store::shrink(std::uint64_t bound) { return impl_->shrink(bound); }
-Status Store::compact() { return impl_->compact(); }
+Status Store::resize(std::uint64_t bound, const OnProgress& on_progress) {
+  return impl_->resize(bound, on_progress);
+}
+Status Store::compact(Company company, const OnProgress& on_progress) {
+  return impl_->compact(company, on_progress);
+}
 
 Result<std::vector<Ino>> Store::eviction_order(std::size_t limit) const {
   // Simulated on an aborted transaction: the victims are taken out one by one, and nothing of it is

@@ -202,14 +202,24 @@ class Store {
   // written.
   [[nodiscard]] Result<std::vector<Standing>> next_to_go(std::size_t limit) const;
   [[nodiscard]] Result<std::vector<Standing>> last_used(std::size_t limit) const;
-  // Makes the bound smaller: evicts in LRU order until what is left fits, moves what lies behind the new end,
-  // and cuts the file there. Others may use the store meanwhile. kInvalid (not smaller: a larger bound is for
-  // open()), kBoundTooSmall, kNoSpace (what is in use does not fit). After a failure, or a crash in the
-  // middle, the store is whole and has its old bound.
-  Status shrink(std::uint64_t bound);
-  // Moves everything to the front and cuts the file behind it; nothing is evicted, the bound stays. For a
-  // store that nobody writes meanwhile.
-  Status compact();
+
+  // --- the size (resize.cc). One at a time: kBusy. `on_progress` is called with the bytes that were evicted
+  // or moved so far, and of all as far as it is known; false ends the work with kIo and EINTR.
+  using OnProgress = std::function<bool(std::uint64_t done, std::uint64_t all)>;
+  // Another bound, while others use the store. A smaller one evicts in LRU order until what is left fits,
+  // moves what lies behind the new end, and cuts the file there; a larger one only counts from now on.
+  // kBoundTooSmall; kInvalid (an open store can grow to four times the size that it was opened with, and to
+  // 64 GiB in any case); kNoSpace (what is in use does not fit); kBusy with EBUSY: another process reads the
+  // store as it was before. After a failure, or a crash in the middle, the store is whole and has its old
+  // bound; what was evicted is gone.
+  Status resize(std::uint64_t bound, const OnProgress& on_progress = nullptr);
+  // Moves everything to the front and cuts the file behind it; nothing is evicted for it, the bound stays.
+  // kAlone: nobody else uses the store meanwhile, and the file becomes as small as it can be. kOthers: the
+  // file keeps some room to go on with (a 32nd of what is used, and what is kept for deletion, 4 to 16 MiB),
+  // more if others write meanwhile.
+  enum class Company : std::uint8_t { kAlone, kOthers };
+  Status compact(Company company = Company::kAlone, const OnProgress& on_progress = nullptr);
+
   // The next `limit` objects in the order they would go.
   [[nodiscard]] Result<std::vector<Ino>> eviction_order(std::size_t limit) const;
 

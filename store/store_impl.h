@@ -350,31 +350,62 @@ class StoreImpl {
   void reap_in_background();
   void wake_reaper(std::uint64_t due);
 
+  // --- resize.cc
+  // How far a long operation is, in pages.
+  struct LongWork {
+    const Store::OnProgress& tell;
+    std::uint64_t done = 0;
+    std::uint64_t all = 0;
+    std::uint64_t to_move = 0;  // of all: behind the new end before it began
+    // An error: the work is to end.
+    Status report(std::uint64_t pages_done);
+  };
+  Status resize(std::uint64_t bound, const Store::OnProgress& on_progress) EXCLUDES(relocation_mutex_);
+  Status enlarge(std::uint64_t bound, std::uint64_t pages) REQUIRES(relocation_mutex_);
+  Status shrink(std::uint64_t bound, std::uint64_t pages, LongWork& work) REQUIRES(relocation_mutex_);
+  Status compact(Store::Company company, const Store::OnProgress& on_progress) EXCLUDES(relocation_mutex_);
+  Status compact_alone(LongWork& work) REQUIRES(relocation_mutex_);
+  Status compact_beside(LongWork& work) REQUIRES(relocation_mutex_);
+  // To how many bytes a store may grow that is opened with so many.
+  static std::uint64_t reach_of(std::uint64_t bytes);
+  // Until no other process reads a state before `state`; kBusy after a second.
+  Status await_readers(TxnId state);
+  // The same, of those who read now.
+  Status await_present_readers();
+  // Room for who lacks it, where a compaction has taken it away. False: there is none, or not now.
+  bool raise_ceiling(std::uint64_t want);
+  void set_end(std::uint64_t pages) REQUIRES(writer_);
+  // From now on no page from `ceiling` on is taken, and the figures are those of such a capacity.
+  void relocate(std::uint64_t capacity, std::uint64_t ceiling) REQUIRES(relocation_mutex_);
+  void set_relocation(std::uint64_t capacity, std::uint64_t ceiling) REQUIRES(writer_);
+  Status count_orphans() REQUIRES(relocation_mutex_);
+  // Until what is used fits, with some room; with `begin` relocation then begins.
+  Status evict_to_fit(std::uint64_t pages, LongWork& work, bool begin) REQUIRES(relocation_mutex_);
+  // What is there, below the ceiling.
+  Status move_and_cut(LongWork& work, std::uint64_t bound) REQUIRES(relocation_mutex_);
+  // Until nothing of any state lies at the ceiling or behind it.
+  Status move_below(LongWork& work) REQUIRES(relocation_mutex_);
+  Status await_busy_pages(LongWork& work) REQUIRES(relocation_mutex_);
+  // Cuts the file at the ceiling (bound 0: behind its last page in use), if nothing lies behind it; then the
+  // store has the bound, unless that is 0. False: something lies there.
+  Result<bool> cut_file(std::uint64_t bound) REQUIRES(relocation_mutex_);
+
   // --- relocate.cc (relocate.h says how)
-  Status shrink(std::uint64_t bound) EXCLUDES(relocation_mutex_);
-  Status compact() EXCLUDES(relocation_mutex_);
-  // From now on no page from `pages` on is taken; all figures are those of such a store.
-  void begin_relocation(std::uint64_t pages) REQUIRES(relocation_mutex_);
-  void end_relocation(std::uint64_t capacity) REQUIRES(relocation_mutex_);
-  Status evict_to_fit(std::uint64_t pages);
-  // What is there, in the first `pages` pages.
-  Status move_and_cut(std::uint64_t pages, std::uint64_t bound) REQUIRES(relocation_mutex_);
-  // Until nothing of any state lies at `pages` or behind it.
-  Status move_below(std::uint64_t pages) REQUIRES(relocation_mutex_);
-  Status move_trees(std::uint64_t pages);
-  Status move_content(std::uint64_t pages);
+  Status report_move(LongWork& work);
+  // The ceiling may rise meanwhile (raise_ceiling()): each transaction goes by what it is.
+  Status move_trees(LongWork& work);
+  Status move_content(LongWork& work);
+  Result<bool> find_content(std::vector<std::byte>& from);
+  void bring_in(PageNo first, std::uint64_t end) const;
   Result<std::uint64_t> move_extent(Transaction::State& txn, Ino owner, const Extent& extent,
                                     std::uint64_t pages, std::uint64_t most);
   Result<std::uint64_t> move_xattr(Transaction::State& txn, Bytes key, Bytes value, std::uint64_t pages);
-  Status move_space_log(std::uint64_t pages);
+  Status move_space_log();
   // Pages to move in one transaction.
   [[nodiscard]] std::uint64_t move_budget() const REQUIRES(writer_);
-  // Cuts the file at `pages` (bound 0: behind its last page in use), if nothing lies behind it; then the
-  // store has the bound, unless that is 0. False: something lies there.
-  Result<bool> cut_file(std::uint64_t pages, std::uint64_t bound) REQUIRES(relocation_mutex_);
   // The current state once more, under the next number.
   void publish_again() REQUIRES(writer_);
-  // update() without images, for deletion's purpose.
+  // update() without images; for deletion's purpose where nobody else writes.
   Status update_by_copies(const Store::Body& body);
 
   // --- trim.cc
@@ -468,6 +499,10 @@ class StoreImpl {
   std::atomic<std::uint64_t> reserve_{0};                       // pages: kept for deletion
   // While the file is made shorter without eviction.
   std::atomic<bool> keeps_all_{false};
+  // While it is made shorter beside others; only the ceiling is lowered then. Written under writer_.
+  std::atomic<bool> compacting_{false};
+  // The file is being cut: it must not grow. Written under writer_.
+  std::atomic<bool> cutting_{false};
   Mutex relocation_mutex_ ACQUIRED_BEFORE(room_mutex_);  // one at a time
   std::atomic<std::uint64_t> slack_{0};                  // pages
   std::atomic<std::uint64_t> disk_full_at_{0};  // pages that the file had when it could not grow; 0: it can

@@ -101,15 +101,21 @@ Status StoreImpl::open_file(bool& fresh, bool& writable) {
 }
 
 Status StoreImpl::map_file(std::uint64_t bound) {
-  mapped_bytes = (std::max(bound, identity.size) + kPageSize - 1) / kPageSize * kPageSize;
+  const std::uint64_t used = pages_for(std::max(bound, identity.size)) * kPageSize;
+  mapped_bytes = used;
   if (beside_writer_) {
     LRUFS_TRY_ASSIGN(base, ops->map_shared(fd, 0, mapped_bytes, false));
   } else {
-    LRUFS_TRY_ASSIGN(base, ops->map(fd, mapped_bytes, !options.read_only));
+    // A mapping cannot be made longer where it is: for resize() it reaches further from the beginning, unless
+    // there is no address space for that (RLIMIT_AS).
+    mapped_bytes = options.read_only ? used : reach_of(used);
+    auto mapped = ops->map(fd, mapped_bytes, !options.read_only);
+    if (!mapped && mapped_bytes > used) mapped = ops->map(fd, mapped_bytes = used, true);
+    LRUFS_TRY_ASSIGN(base, mapped);
   }
-  guard = std::make_unique<MapGuard>(base, mapped_bytes, fd, !options.read_only);
-  pager = std::make_unique<Pager>(base, mapped_bytes / kPageSize, guard.get());
-  pager->set_limit(std::min(identity.size, mapped_bytes) / kPageSize);
+  guard = std::make_unique<MapGuard>(base, used, fd, !options.read_only, mapped_bytes);
+  pager = std::make_unique<Pager>(base, used / kPageSize, guard.get(), mapped_bytes / kPageSize);
+  pager->set_limit(std::min(identity.size, used) / kPageSize);
   return {};
 }
 
@@ -159,7 +165,7 @@ Status StoreImpl::open_opened(bool fresh) {
   } else {
     LRUFS_TRY(open_state(header));
   }
-  if (shrink_to_ != 0) LRUFS_TRY(shrink(shrink_to_));
+  if (shrink_to_ != 0) LRUFS_TRY(resize(shrink_to_, nullptr));
   return {};
 }
 
@@ -195,7 +201,7 @@ Status StoreImpl::format() {
     current_.grown_pages = initial / kPageSize;
     set_bound(options.bound);
     name_hash = std::make_unique<NameHash>(current_.name_seed, options.name_hash_mask);
-    space_ = std::make_unique<SpaceMap>(capacity_);
+    space_ = std::make_unique<SpaceMap>(capacity_, mapped_bytes / kPageSize);
     pager->set_current(space_->used_bits());
     limbo_ = std::make_unique<Limbo>(readers, *space_);
     space_->finish_load(initial / kPageSize);
@@ -241,7 +247,8 @@ Status StoreImpl::open_state(const std::vector<std::byte>& header) {
   durable_slot_ = choice->durable_slot;
   name_hash = std::make_unique<NameHash>(durable_.name_seed, options.name_hash_mask);
   const auto reset_space = [&]() NO_THREAD_SAFETY_ANALYSIS {
-    space_ = std::make_unique<SpaceMap>(std::max(capacity_pages(largest_bound), identity.size / kPageSize));
+    space_ = std::make_unique<SpaceMap>(std::max(capacity_pages(largest_bound), identity.size / kPageSize),
+                                        mapped_bytes / kPageSize);
     limbo_ = std::make_unique<Limbo>(readers, *space_);
     space_log_ = std::make_unique<SpaceLog>(*pager);
   };

@@ -144,6 +144,8 @@ void StoreImpl::share_state(TxnId txn) {
 void StoreImpl::meet_readers() {
   shared_readers_ = std::make_unique<SharedReaders>(base + kReaderTablePage * kPageSize, *ops, fd);
   shared_readers_->clear_dead(nullptr);
+  // From now on what they see stays; who comes before begin_session() finds no writer, and looks again.
+  readers.attach(shared_readers_.get());
 }
 
 // Readers of a state before this one, which another process wrote, may see any page that the current state
@@ -164,7 +166,6 @@ Status StoreImpl::admit_readers() {
   const MutexLock lock(writer_);
   if (!shared_readers_) meet_readers();
   encode_meta(current_, base + kBaseMetaPage * kPageSize);
-  readers.attach(shared_readers_.get());
   return shared_readers_->begin_session(current_.session, current_.txn);
 }
 

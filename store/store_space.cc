@@ -22,12 +22,19 @@ constexpr int kWaitSteps = 150;
 
 std::uint64_t StoreImpl::growable() const {
   if (disk_full_ && std::chrono::steady_clock::now() - disk_full_since_ < kDiskFullPause) return 0;
-  const std::uint64_t capacity = capacity_;
-  return space_->holes() + (capacity > space_->grown() ? capacity - space_->grown() : 0);
+  if (cutting_) return space_->holes();
+  const std::uint64_t most = std::min(capacity_.load(), space_->ceiling());
+  return space_->holes() + (most > space_->grown() ? most - space_->grown() : 0);
 }
 
 std::uint64_t StoreImpl::in_prospect() const {
-  return space_->free() + growable() + space_->pending() + limbo_->pages();
+  if (compacting_) {  // the ceiling is raised for who lacks room
+    const std::uint64_t most = disk_full_ ? space_->grown() : capacity_.load();
+    const std::uint64_t taken = space_->used() + space_->busy() - std::min(space_->busy(), limbo_->pages());
+    return most - std::min(most, taken);
+  }
+  const std::uint64_t pages = space_->free() + growable() + space_->pending() + limbo_->pages();
+  return pages - std::min(pages, space_->used_above());  // which comes below
 }
 
 bool StoreImpl::grow(std::uint64_t want) {
@@ -106,7 +113,7 @@ void StoreImpl::pace(std::uint64_t pages) const {
 Status StoreImpl::checkpoint_for_room() {
   constexpr std::chrono::steady_clock::duration kClose = std::chrono::seconds(2);
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
-  if (now - room_checkpoint_at_.exchange(now) < kClose.count()) {
+  if (now - room_checkpoint_at_.exchange(now) < kClose.count() && !compacting_.load()) {
     const std::uint64_t most = std::max(least_slack(), capacity_.load() / 10);
     slack_ = std::min(slack_ * 2, most);
   }
@@ -342,6 +349,10 @@ Result<StoreImpl::RoomStep> StoreImpl::room_step(std::uint64_t want, bool may_wa
   if (usable >= want) return RoomStep::kDone;
   if (usable > progress.last_usable) progress.waited = progress.useless_checkpoints = 0;
   progress.last_usable = usable;
+  if (compacting_.load()) {
+    if (raise_ceiling(want - usable)) return RoomStep::kAgain;
+    if (may_wait && cutting_.load()) return RoomStep::kWait;
+  }
   const auto checkpoint_again = [&]() -> Result<RoomStep> {
     LRUFS_TRY(checkpoint_for_room());
     ++progress.useless_checkpoints;

@@ -1,6 +1,7 @@
 // Context: what all requests of one mount share. Made by run.h before the mount, outlives the session.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -34,6 +35,7 @@ struct Context {
   std::shared_ptr<EventLog> event_log;  // the same; null: no log is kept
   WorkerLink* link = nullptr;           // to the supervisor; null: there is none. Set by run.h
   std::unique_ptr<Control> control;     // the control folder; null: there is none
+  std::atomic<bool> stopping{false};    // long requests are to end, the session does
   Counters counters;                    // any thread
   // The threads that serve; nullopt while there are none. Any thread may ask, those of the metrics' server,
   // too.

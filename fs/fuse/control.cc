@@ -2,8 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <charconv>
-#include <limits>
 #include <utility>
 
 #include "fs/fuse/context.h"
@@ -87,22 +85,6 @@ std::string standings_text(const Result<std::vector<Store::Standing>>& standings
   return text;
 }
 
-Result<std::uint64_t> parse_bytes(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  constexpr std::string_view kSuffixes = "KMGT";
-  unsigned shift = 0;
-  if (suffix.size() == 1 && kSuffixes.find(suffix[0]) != std::string_view::npos) {
-    shift = 10 * static_cast<unsigned>(kSuffixes.find(suffix[0]) + 1);
-    suffix = {};
-  }
-  if (error != std::errc() || !suffix.empty() || value == 0 ||
-      value > std::numeric_limits<std::uint64_t>::max() >> shift)
-    return fail(Code::kInvalid, "\"bytes\" wants a number, such as 4096 or 12M");
-  return value << shift;
-}
-
 // While a request takes long, others are served.
 class Waits {
  public:
@@ -141,7 +123,7 @@ Result<EvictCommand> parse_evict_command(std::string_view text) {
   if (rest.empty() || (verb != "bytes" && verb != "key" && verb != "prefix"))
     return fail(Code::kInvalid, "evict takes \"bytes N\", \"key PATH\", \"prefix PATH\" or \"all\"");
   if (verb == "bytes") {
-    LRUFS_TRY_ASSIGN(command.bytes, parse_bytes(rest));
+    LRUFS_TRY_ASSIGN(command.bytes, parse_bytes("\"bytes\"", rest));
     return command;
   }
   if (rest.starts_with('/')) rest.remove_prefix(1);  // as `next` shows them
@@ -151,7 +133,7 @@ Result<EvictCommand> parse_evict_command(std::string_view text) {
 }
 
 // The kernel may still know the numbers that a worker before this one has given out.
-Control::Control(Context& context) : context_(context) {
+Control::Control(Context& context) : context_(context), size_(context.volume.store()) {
   constexpr unsigned kPerWorker = 36;
   if (context.link != nullptr)
     next_ = std::uint64_t{context.link->memory().supervised.generation & 0xFFFFFU} << kPerWorker;
@@ -173,6 +155,9 @@ std::string Control::make(ControlFile file) {
       return standings_text(context_.volume.store().last_used(kListed));
     case ControlFile::kLogLevel:
       return std::string(level_name(spdlog::get_level())) + "\n";
+    case ControlFile::kResize:
+    case ControlFile::kCompact:
+      return size_.text();
     case ControlFile::kCheckpoint:
     case ControlFile::kEvict:
       break;
@@ -242,7 +227,7 @@ Status Control::evict(std::string_view text) {
   return {};
 }
 
-Status Control::write(ControlFile file, std::string_view text) {
+Status Control::write(ControlFile file, std::string_view text, const std::function<bool()>& interrupted) {
   static RateLimit refused;
   const auto run = [&]() -> Status {
     if (text.size() > kMaxCommand) return fail(Code::kInvalid, "a command is at most 8 KiB long");
@@ -253,6 +238,12 @@ Status Control::write(ControlFile file, std::string_view text) {
         return {};
       case ControlFile::kEvict:
         return evict(text);
+      case ControlFile::kResize:
+      case ControlFile::kCompact: {
+        const Waits waits;
+        const auto stop = [&] { return context_.stopping.load() || interrupted(); };
+        return file == ControlFile::kResize ? size_.resize(text, stop) : size_.compact(stop);
+      }
       case ControlFile::kLogLevel: {
         std::string_view name = text;
         while (name.ends_with('\n') || name.ends_with(' ')) name.remove_suffix(1);

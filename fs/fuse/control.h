@@ -9,12 +9,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "fs/fuse/control_inode.h"
+#include "fs/fuse/size_commands.h"
 #include "store/error.h"
 #include "store/thread_annotations.h"
 
@@ -42,14 +44,16 @@ class Control {
   void forget(std::uint64_t ino);
   [[nodiscard]] std::size_t kept() const;
 
-  // What was written to a file, in one piece. kInvalid: no such command. Returns once it is done.
-  store::Status write(ControlFile file, std::string_view text);
+  // What was written to a file, in one piece. kInvalid: no such command. Returns once it is done; long work
+  // asks now and then whether its caller was `interrupted`, and ends then.
+  store::Status write(ControlFile file, std::string_view text, const std::function<bool()>& interrupted);
 
  private:
   std::string make(ControlFile file);
   store::Status evict(std::string_view command);
 
   Context& context_;
+  SizeCommands size_;
   mutable store::Mutex mutex_;
   std::uint64_t next_ GUARDED_BY(mutex_) = 0;
   std::map<std::uint64_t, Content> kept_ GUARDED_BY(mutex_);  // by number, that is, by age

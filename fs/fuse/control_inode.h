@@ -25,6 +25,8 @@ enum class ControlFile : std::uint8_t {
   kCheckpoint,
   kEvict,
   kLogLevel,
+  kResize,
+  kCompact,
 };
 
 struct ControlFileKind {
@@ -33,7 +35,7 @@ struct ControlFileKind {
   std::uint32_t mode;  // permission bits, for the mount's owner
 };
 // Those that may tell names of files are the owner's alone.
-inline constexpr std::array<ControlFileKind, 9> kControlFiles = {
+inline constexpr std::array<ControlFileKind, 11> kControlFiles = {
     {{ControlFile::kStats, "stats", 0444},
      {ControlFile::kMetrics, "metrics", 0444},
      {ControlFile::kConfig, "config", 0444},
@@ -42,7 +44,9 @@ inline constexpr std::array<ControlFileKind, 9> kControlFiles = {
      {ControlFile::kRecent, "recent", 0400},
      {ControlFile::kCheckpoint, "checkpoint", 0200},
      {ControlFile::kEvict, "evict", 0200},
-     {ControlFile::kLogLevel, "loglevel", 0644}}};
+     {ControlFile::kLogLevel, "loglevel", 0644},
+     {ControlFile::kResize, "resize", 0600},
+     {ControlFile::kCompact, "compact", 0600}}};
 constexpr const ControlFileKind& kind_of(ControlFile file) {
   return kControlFiles.at(static_cast<std::size_t>(file));
 }

@@ -125,11 +125,13 @@ void control_write(Request& request, fuse_ino_t ino, std::string_view data) {
     request.fail(EACCES);
     return;
   }
-  const Status done = request.context().control->write(*file, data);
+  const Status done =
+      request.context().control->write(*file, data, [&] { return fuse_req_interrupted(request.raw()) != 0; });
   if (done) {
     request.written(data.size());
   } else {
-    request.fail(to_errno(done.error()));  // the log was told
+    // The log was told.
+    request.fail(done.error().os_errno == EINTR ? EINTR : to_errno(done.error()));
   }
 }
 

@@ -138,7 +138,9 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
   }
 
   WorkerLink* const link = options.link;
-  const store::Options store_options = with_defaults(options);
+  store::Options store_options = with_defaults(options);
+  // The size is that of the mount's first worker, or of `lrufs resize` since: the store knows it.
+  if (link != nullptr && link->takes_over()) store_options.bound_given = false;
   MountOptions mount_options = options.mount;
   mount_options.read_only = store_options.read_only;
   Notifier notifier;  // before the volume, which tells it of evictions to the last

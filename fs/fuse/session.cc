@@ -174,6 +174,7 @@ Result<Ended> Session::serve(const std::function<void()>& on_ready) {
     if (status.error().code != Code::kBusy) return fail(status.error());
     if (context_.link == nullptr) take_signal();
     stopping_ = true;
+    context_.stopping = true;
     return ended(/*disconnected=*/false);
   }
   if (device_) set_read_ahead(*device_, context_.connection.max_readahead);
@@ -258,6 +259,7 @@ void Session::watch(WorkerPool& pool) {
     }
     take_signal();
     stopping_ = true;
+    context_.stopping = true;
     wind_down(pool);
     return;
   }
@@ -271,6 +273,7 @@ void Session::obey(WorkerPool& pool) {
   if (!order && context_.link->is_cut()) ::raise(SIGKILL);
   if (order == Message::kHandOver) handing_over_ = true;
   stopping_ = true;
+  context_.stopping = true;
   // The notifier may wait for what is not served any more; it leaves that to the process behind the socket.
   context_.notifier.stop();
   pool.request_stop();

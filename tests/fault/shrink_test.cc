@@ -168,9 +168,9 @@ TEST_F(Shrink, OrphansOfACrashMakeRoomFirst) {
 
 TEST_F(Shrink, Refusals) {
   fill(20);
-  EXPECT_EQ(code_of(store().shrink(128 * kMiB)), "invalid");
-  EXPECT_EQ(code_of(store().shrink(options_.bound)), "invalid");
-  EXPECT_EQ(code_of(store().shrink(kMiB)), "bound_too_small");
+  EXPECT_EQ(code_of(store().resize(1ULL << 40U)), "invalid") << "further than the map reaches";
+  ok(store().resize(options_.bound));
+  EXPECT_EQ(code_of(store().resize(kMiB)), "bound_too_small");
   EXPECT_EQ(store().statistics().bound_bytes, options_.bound);
   options_.high = 50;
   options_.low = 50;
@@ -179,7 +179,7 @@ TEST_F(Shrink, Refusals) {
   options_.high = options_.low = 0;
   options_.read_only = true;
   reopen();
-  EXPECT_EQ(code_of(store().shrink(kSmall)), "read_only");
+  EXPECT_EQ(code_of(store().resize(kSmall)), "read_only");
   EXPECT_EQ(code_of(store().compact()), "read_only");
 }
 
@@ -212,7 +212,7 @@ TEST_F(Shrink, BesideReaders) {
       }
       held.reset();
     });
-    const Status shrunk = store().shrink(12 * kMiB);
+    const Status shrunk = store().resize(12 * kMiB);
     EXPECT_TRUE(shrunk) << say(shrunk);
     releaser.join();
   }
@@ -297,7 +297,7 @@ TEST_F(Shrink, PowerCuts) {
   ops->set_hook([&](PowerCutFileOps::Moment moment) {
     if (random.chance(60)) look(PowerCutFileOps::name(moment));
   });
-  ok(store().shrink(kSmall));
+  ok(store().resize(kSmall));
   ops->set_hook(nullptr);
   look("after the shrink");
   least = 0;

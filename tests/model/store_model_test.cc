@@ -509,15 +509,23 @@ void StoreModel::run(std::size_t steps, std::uint64_t max_file, Random& random, 
     } else if (dice == 99 && snapshots.empty() && random.chance(20)) {
       // The file is made shorter, and may grow again.
       if (evicts_ && random.chance(50) && options_.bound > store::kMinBound + (1U << 20U)) {
-        const auto shrunk = store().shrink(random.between(store::kMinBound, options_.bound - (1U << 20U)));
-        if (!shrunk) {
-          ASSERT_EQ(code_of(shrunk), "no_space");
+        // Smaller or larger, and back: at once, or by the next open.
+        const auto resized = store().resize(random.between(store::kMinBound, 2 * options_.bound));
+        if (!resized) {
+          ASSERT_EQ(code_of(resized), "no_space");
         }
-        ASSERT_NO_FATAL_FAILURE(expect_equal()) << "after a shrink, step " << step;
+        ASSERT_NO_FATAL_FAILURE(expect_equal()) << "after a resize, step " << step;
+        if (random.chance(50)) {
+          const auto back = store().resize(options_.bound);
+          if (!back) {
+            ASSERT_EQ(code_of(back), "no_space");
+          }
+          ASSERT_NO_FATAL_FAILURE(expect_equal()) << "after the second resize, step " << step;
+        }
         reopen();
         if (HasFatalFailure()) return;
       } else {
-        ok(store().compact());
+        ok(store().compact(random.chance(50) ? Store::Company::kAlone : Store::Company::kOthers));
         ASSERT_NO_FATAL_FAILURE(expect_equal()) << "after a compact, step " << step;
       }
     }

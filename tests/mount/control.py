@@ -13,7 +13,7 @@ from _lib import check, equal, raises, run, step
 
 OTHER_USER = 1234
 FILES = {"stats": 0o444, "metrics": 0o444, "config": 0o444, "log": 0o400, "next": 0o400, "recent": 0o400,
-         "checkpoint": 0o200, "evict": 0o200, "loglevel": 0o644}
+         "checkpoint": 0o200, "evict": 0o200, "loglevel": 0o644, "resize": 0o600, "compact": 0o600}
 
 
 def shell(text, ok=(0,)):

@@ -313,9 +313,10 @@ def refusals():
     with Mount("refuse", size="16M") as mount:
         with open(mount.path("f"), "wb") as file:
             file.write(b"x")
-        for name in (mount.dir, mount.store, mount.path("f")):
-            text = lrufs("load", name, work("more.tar"), ok=(1,))
-            check(f"tar -x --xattrs -C {mount.dir}" in text, text)
+        text = lrufs("load", mount.path("f"), work("more.tar"), ok=(1,))
+        check("Not a directory" in text, text)
+        text = lrufs("copy", mount.store, mount.dir, ok=(1,))
+        check(f"lrufs dump {mount.store} | lrufs load {mount.dir}" in text, text)
         for verb in (["copy", mount.store, work("c.lrufs")], ["dump", "-o", work("c.tar"), mount.store]):
             text = lrufs(*verb, "--from-checkpoint", ok=(1,))
             check("unmount it first" in text, text)

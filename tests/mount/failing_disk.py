@@ -4,6 +4,7 @@
 
 full      a store larger than its disk is filled: no error to a writer, eviction keeps it within what the disk has, fsync
           works, `lrufs check` finds nothing; when the disk has room again, the store grows again
+trimmed   the same with --trim, while the store has holes: who writes gets no error, and the daemon no SIGBUS
 unreadable  the image of the disk is cut off, so that reading the blocks behind it gives EIO, as a bad sector does: EIO to
           the readers of the files that lie there, the others are whole, the daemon lives, log and statistics say so
 unwritable  the image is sparse on a tmpfs that is full, so that writing gives errors: fsync fails, and goes on to fail, the
@@ -13,6 +14,7 @@ repair    of a damaged store on a disk without room for a second one: refused be
 
 Needs root and loop devices."""
 import sys; sys.dont_write_bytecode = True  # noqa: E702
+import contextlib
 import errno
 import fcntl
 import json
@@ -119,6 +121,56 @@ def test_full():
     mount.check()
     step(f"full: {before / MIB:.0f} MiB of a disk with 48, {seen['evicted_objects']} files evicted; then "
          f"{_lib.disk_use(mount.store) / MIB:.0f} MiB")
+
+
+def test_trimmed():
+    disk = Disk("trimmed", 96)
+    ballast = os.path.join(disk.dir, "ballast")
+    mount = Mount(name="trimmed", size="80M", store=os.path.join(disk.dir, "store.lrufs"),
+                  options=["--trim", "--sync", "100ms"])
+    mount.mount()
+    sizes = {}
+
+    def write(numbers):
+        for number in numbers:
+            sizes[number] = 40 * KIB + number * 7919 % (600 * KIB)
+            _lib.write_file(mount.path(f"f{number}"), content(number, sizes[number]))  # any error ends the test
+
+    def whole():
+        numbers = [int(name[1:]) for name in os.listdir(mount.dir)]
+        for number in numbers:
+            check(_lib.read_file(mount.path(f"f{number}")) == content(number, sizes[number]), f"f{number} is not what it was")
+        return numbers
+    write(range(180))
+    for number in whole()[:-30]:
+        os.unlink(mount.path(f"f{number}"))
+    trimmed = wait_for("space is given back", 30, lambda: statistics(mount)["statistics"]["trimmed_bytes"])
+    wait_for("as much as there is", 30, lambda: _lib.disk_use(mount.store) < 45 * MIB)
+    fd = os.open(ballast, os.O_CREAT | os.O_WRONLY)  # all that is left
+    for piece in (MIB, 4 * KIB):
+        with contextlib.suppress(OSError):
+            while True:
+                os.posix_fallocate(fd, os.fstat(fd).st_size, piece)
+    os.close(fd)
+    before = _lib.disk_use(mount.store)
+    write(range(1000, 1200))
+    numbers = whole()
+    check(1199 in numbers, "the file that was written last is gone")
+    seen = statistics(mount)["statistics"]
+    check(seen["evicted_objects"] > 0 and not seen["read_only"], f"expected evictions, and no failure, saw {seen}")
+    check(_lib.disk_use(mount.store) < before + 2 * MIB, "the disk had more room than it should")
+    os.unlink(ballast)
+    state = {"next": 2000}
+
+    def grew():
+        write(range(state["next"], state["next"] + 8))
+        state["next"] += 8
+        return _lib.disk_use(mount.store) > before + 8 * MIB
+    wait_for("the holes are filled when the disk has room again", 60, grew)
+    whole()
+    mount.check()
+    step(f"trimmed: {trimmed / MIB:.0f} MiB and more given back; {before / MIB:.0f} MiB on the full disk, "
+         f"{seen['evicted_objects']} files evicted; then {_lib.disk_use(mount.store) / MIB:.0f} MiB")
 
 
 def block_of(file, page):
@@ -312,6 +364,7 @@ def test_repair():
 def test():
     test_repair()
     test_full()
+    test_trimmed()
     test_unreadable()
     test_unwritable()
 
