@@ -139,8 +139,9 @@ Status run(const RunOptions& options, const std::function<void()>& on_ready) {
 
   WorkerLink* const link = options.link;
   store::Options store_options = with_defaults(options);
-  // The size is that of the mount's first worker, or of `lrufs resize` since: the store knows it.
-  if (link != nullptr && link->takes_over()) store_options.bound_given = false;
+  // The size is that which a supervisor's first worker was given, or of `lrufs resize` since: the store knows
+  // it.
+  if (link != nullptr && link->memory().supervised.takes_size == 0) store_options.bound_given = false;
   MountOptions mount_options = options.mount;
   mount_options.read_only = store_options.read_only;
   Notifier notifier;  // before the volume, which tells it of evictions to the last

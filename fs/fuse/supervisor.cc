@@ -78,6 +78,7 @@ Status Supervisor::run() {
 Status Supervisor::begin() {
   if (options_.kept.is_there()) return go_on_with_kept();
   LRUFS_TRY_ASSIGN(memory_, MappedTakeover::create());
+  memory().supervised.takes_size = 1;
   return start_worker();
 }
 
@@ -87,6 +88,7 @@ Status Supervisor::go_on_with_kept() {
   options_.kept = {};
   serves_ = true;
   memory().supervised.killed = 1;  // no request is to be suspected
+  memory().supervised.takes_size = 1;
   if (memory().mount.leave.exchange(0) != 0) {
     memory().supervised.upgrades.fetch_add(1);
   } else {
@@ -223,6 +225,7 @@ void Supervisor::hear(const Packet& packet) {
 void Supervisor::worker_is_ready() {
   worker_.ready = true;
   serves_ = true;
+  memory().supervised.takes_size = 0;
   const bool can_restart = memory().resend == TakeoverMemory::Resend::kYes;
   if (can_restart && spare_.pid <= 0) spare_at_ = Clock::now() + kBeforeSpare;
   if (!fallback_program_.empty()) {

@@ -40,8 +40,9 @@ struct TakeoverMemory {
     std::atomic<std::uint32_t> upgrades;
     std::atomic<std::uint32_t>
         killed;  // was the last worker ended by SIGKILL (from outside), and not by itself?
-    std::atomic<std::uint64_t> last_at;  // the last restart, in milliseconds since 1970; 0: none
-    std::array<char, 128> last_reason;   // "signal 11 (Segmentation fault)"
+    std::atomic<std::uint32_t> takes_size;  // 1 until a worker of this supervisor has served: --size counts
+    std::atomic<std::uint64_t> last_at;     // the last restart, in milliseconds since 1970; 0: none
+    std::array<char, 128> last_reason;      // "signal 11 (Segmentation fault)"
   } supervised;
 
   // Does the kernel send requests again (Linux 6.9)?
