@@ -54,8 +54,9 @@ sha256sum --check --status <<< "$sha256  $tarball" || { echo "build-libfuse.sh: 
 mkdir "$work/source"
 tar -C "$work/source" --strip-components=1 -xzf "$tarball"
 rm -rf "$prefix"
+# It looks for fusermount3 in bindir, and for fuse.conf in sysconfdir; nothing is installed there.
 build() {
-  meson setup --prefix "$prefix" --libdir lib --buildtype release -Ddefault_library=static \
+  meson setup --prefix "$prefix" --libdir lib --bindir /usr/bin --sysconfdir /etc --buildtype release -Ddefault_library=static \
     -Dutils=false -Dexamples=false -Dtests=false "$work/build" "$work/source" &&
     meson install -C "$work/build"
 }

