@@ -106,6 +106,12 @@ void errors_by_kind(const Facts& f, Values& out) {
   }
 }
 
+void last_takeover(const Facts& f, Values& out) {
+  if (f.context.link == nullptr) return out.add(0.0, {{"reason", ""}});
+  const auto& told = f.context.link->memory().supervised;
+  out.add(static_cast<double>(told.last_at.load()) / 1000, {{"reason", told.last_reason.data()}});
+}
+
 void build_info(const Facts& f, Values& out) {
   const Connection& connection = f.context.connection;
   out.add(1.0, {{"version", std::string(kVersion)},
@@ -232,6 +238,9 @@ const Metric kMetrics[] = {  // NOLINT(cppcoreguidelines-avoid-c-arrays): deduce
        const WorkerLink* const link = f.context.link;
        out.add(std::uint64_t{link == nullptr ? 0 : link->memory().supervised.restarts.load()});
      }},
+    {{"lrufs_last_takeover_seconds", "seconds", kGauge,
+      "When the last worker that died was replaced, in seconds since 1970, and how it ended; 0: none was"},
+     last_takeover},
     {{"lrufs_start_time_seconds", "seconds", kGauge, "When the mount was made, in seconds since 1970"},
      [](const Facts& f, Values& out) {
        out.add(std::chrono::duration<double>(f.context.started.time_since_epoch()).count());

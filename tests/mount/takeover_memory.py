@@ -65,6 +65,9 @@ def test():
         step(f"{group.kills()} kills for lack of memory")
         seen = _takeover.statistics(mount)["supervised"]
         check("signal 9" in seen["last_reason"], f"the reason: {seen}")
+        metrics = _lib.read_file(mount.path(".lrufs/metrics")).decode()
+        check('lrufs_last_takeover_seconds{reason="signal 9 (Killed)"} 1' in metrics, f"metrics: {metrics[-900:]}")
+        check(f"lrufs_takeovers_total {KILLS}" in metrics, f"metrics: {metrics[-900:]}")
         _lib.write_file(stop, b"")
         for client in clients:
             equal("exit status of a client", 0, client.wait(60))
