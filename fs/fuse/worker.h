@@ -48,8 +48,9 @@ struct WorkerPool::Worker {
   const bool is_lone;
   std::atomic<int> reading{kNotReading};
   std::atomic<std::uint32_t> rest_ended{0};
-  std::size_t job = 0;         // bytes of a request that was put into `map` while it rested
-  Receipt* receipt = nullptr;  // constant
+  std::atomic<bool> retires{false};  // it leaves after the request that it is serving
+  std::size_t job = 0;               // bytes of a request that was put into `map` while it rested
+  Receipt* receipt = nullptr;        // constant
   std::thread thread;
 
   // Of the lone thread.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <iterator>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -84,6 +85,7 @@ Status WorkerPool::start(unsigned threads) {
     if (!added && readers_ == 0) return added;
     if (!added) break;  // fewer than wished, but it works
   }
+  least_ = readers_;
   try {
     watch_thread_ = std::thread([this] { watch(); });
   } catch (const std::system_error& e) {
@@ -209,6 +211,7 @@ bool WorkerPool::worker_waits(bool begins) {
     return true;
   }
   ++waiting_;
+  if (waiting_ >= least_) crowded_at_ = std::chrono::steady_clock::now();
   if (waiting_ < readers_ || alone_ || stop_) return true;
   return workers_.size() < kMaxWorkers && add_worker().has_value();
 }
@@ -309,13 +312,13 @@ void WorkerPool::rest(Worker& worker) {
 
 // Reads one request and serves it. False, with errno: none came.
 bool WorkerPool::read_one(Worker& worker) {
-  // The order matters: who kicks sets stop_ or alone_ and then looks at `reading`, we the other way round, so
-  // that either we see the change or are seen (sequentially consistent).
+  // The order matters: who kicks sets stop_, alone_ or `retires` and then looks at `reading`, we the other
+  // way round, so that either we see the change or are seen (sequentially consistent).
   worker.reading = kReading;
   ssize_t n = -1;
   const auto before_read = std::chrono::steady_clock::now();
   errno = EINTR;
-  if (!stop_ && worker.is_lone == alone_) n = ::read(fd_, worker.buffer(), buffer_bytes_);
+  if (!stop_ && !worker.retires && worker.is_lone == alone_) n = ::read(fd_, worker.buffer(), buffer_bytes_);
   const int read_errno = errno;
   if (const int before = worker.reading.exchange(kNotReading); before != kReading) {
     // The signal is on its way; nothing that it could interrupt may begin.
@@ -344,6 +347,7 @@ void WorkerPool::work(Worker& worker) {
   std::optional<Error> error;
   bool disconnected = false;
   while (!stop_) {
+    if (worker.retires) return retired(worker);
     if (worker.is_lone != alone_) {
       rest(worker);
       continue;
@@ -428,6 +432,8 @@ store::Result<WorkerPool::End> WorkerPool::wait() {
   {
     const MutexLock lock(mutex_);
     ended.swap(workers_);  // all have left: none is added any more
+    std::move(retired_.begin(), retired_.end(), std::back_inserter(ended));
+    retired_.clear();
   }
   for (const auto& worker : ended) worker->thread.join();
   if (lone_ != nullptr && lone_->thread.joinable()) lone_->thread.join();

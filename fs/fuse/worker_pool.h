@@ -16,7 +16,8 @@
 // thread leaves between two requests only: everything that was read is answered.
 //
 // A worker that is about to wait in the store tells so (waits()). If it was the last one that could read a
-// request, another is started: what the store waits for may be a FORGET that nobody else would read.
+// request, another is started: what the store waits for may be a FORGET that nobody else would read. Those
+// that have not been needed for some seconds leave again, with their buffers.
 //
 // Thread-safety: request_stop(), ended_within(), counts() and waits() from any thread; the others from one.
 #pragma once
@@ -98,6 +99,9 @@ class WorkerPool {
   void watch();
   [[nodiscard]] bool request_pending() const;
   [[nodiscard]] bool a_worker_reads() const REQUIRES(mutex_);
+  bool retire_spare_workers();
+  void retire(Worker& worker) REQUIRES(mutex_);
+  void retired(Worker& worker);
   void help_lone_thread(bool pending, int stalled);
   void free_lone_thread();
   store::Status add_worker() REQUIRES(mutex_);
@@ -135,8 +139,11 @@ class WorkerPool {
   std::vector<pid_t> others_ GUARDED_BY(mutex_);     // while close: those that stay off its core
   std::vector<Worker*> resting_ GUARDED_BY(mutex_);  // workers, while the lone thread is in charge
   bool lone_rests_ GUARDED_BY(mutex_) = false;
-  unsigned running_ GUARDED_BY(mutex_) = 0;  // threads that have not left
-  unsigned readers_ GUARDED_BY(mutex_) = 0;  // of these, workers
+  std::vector<std::unique_ptr<Worker>> retired_ GUARDED_BY(mutex_);      // about to end
+  unsigned least_ GUARDED_BY(mutex_) = 0;                                // workers that stay
+  std::chrono::steady_clock::time_point crowded_at_ GUARDED_BY(mutex_);  // when more were needed
+  unsigned running_ GUARDED_BY(mutex_) = 0;                              // threads that have not left
+  unsigned readers_ GUARDED_BY(mutex_) = 0;                              // of these, workers
   unsigned waiting_ GUARDED_BY(mutex_) = 0;  // of these, those that wait in the store
   bool disconnected_ GUARDED_BY(mutex_) = false;
   std::optional<store::Error> error_ GUARDED_BY(mutex_);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <utility>
 
 #include "fs/fuse/thread_core.h"
 #include "fs/fuse/worker.h"
@@ -20,6 +22,9 @@ constexpr int kLookClose = 4;
 constexpr int kMoved = 2;
 constexpr int kGivenUp = 4;
 constexpr int kAsleep = 5;
+// For more workers than there were at the start.
+constexpr int kLookAtSpare = 1000;
+constexpr std::chrono::seconds kSpareFor{5};
 
 }  // namespace
 
@@ -28,14 +33,21 @@ void WorkerPool::watch() {
   std::uint64_t seen = 0;
   int stalled = 0;
   int quiet = 0;
+  bool spare = false;  // are there more workers than there were at the start?
+  auto next_spare = std::chrono::steady_clock::now();
   while (!stop_) {
     std::array<pollfd, 2> fds{
         {{.fd = watch_fd_, .events = POLLIN, .revents = 0}, {.fd = fd_, .events = POLLIN, .revents = 0}}};
     // A request wakes who polls and one who reads: asleep, both come; awake, only the timer wakes us.
     const bool asleep = quiet >= kAsleep;
     const int look = close_ ? kLookClose : kLook;
-    ::poll(fds.data(), asleep ? 2 : 1, asleep ? -1 : look);
+    const int n_ready = ::poll(fds.data(), asleep ? 2 : 1, !asleep ? look : spare ? kLookAtSpare : -1);
     if (stop_ || (fds[1].revents & POLLERR) != 0) return;  // POLLERR: the connection has ended
+    if (const auto now = std::chrono::steady_clock::now(); now >= next_spare) {
+      spare = retire_spare_workers();
+      next_spare = now + std::chrono::milliseconds(kLookAtSpare);
+    }
+    if (asleep && n_ready == 0) continue;
     if (asleep) quiet = 0;
     if (fds[0].revents != 0) {
       std::uint64_t events = 0;
@@ -62,6 +74,51 @@ void WorkerPool::watch() {
       if (!alone_ && !stop_ && !a_worker_reads() && workers_.size() < kMaxWorkers) (void)add_worker();
     }
   }
+}
+
+// True: there are still more than there were at the start.
+bool WorkerPool::retire_spare_workers() {
+  std::vector<std::unique_ptr<Worker>> ended;
+  bool more = false;
+  {
+    const MutexLock lock(mutex_);
+    ended.swap(retired_);
+    const auto now = std::chrono::steady_clock::now();
+    if (waiting_ > least_) crowded_at_ = now;
+    more = readers_ > least_ || !ended.empty();
+    if (readers_ > least_ && now - crowded_at_ >= kSpareFor && !stop_) {
+      for (std::size_t i = least_; i < workers_.size(); ++i) retire(*workers_[i]);
+    }
+  }
+  for (const auto& worker : ended) worker->thread.join();
+  return more;
+}
+
+// While the lone thread is in charge, one that does not rest has a request, and is asked the next time.
+void WorkerPool::retire(Worker& worker) {
+  if (!alone_) {
+    worker.retires = true;
+    kick(worker);
+    return;
+  }
+  const auto resting = std::find(resting_.begin(), resting_.end(), &worker);
+  if (resting == resting_.end()) return;
+  worker.retires = true;
+  resting_.erase(resting);
+  end_rest(worker);
+}
+
+void WorkerPool::retired(Worker& worker) {
+  const MutexLock lock(mutex_);
+  if (receipts_ != nullptr) receipts_->release(worker.receipt);
+  std::erase(others_, this_thread());
+  const auto mine = std::find_if(workers_.begin(), workers_.end(),
+                                 [&](const auto& other) { return other.get() == &worker; });
+  retired_.push_back(std::move(*mine));
+  workers_.erase(mine);
+  --running_;
+  --readers_;
+  changed_.notify_all();
 }
 
 // One that does will take the next request, as soon as it has a core.

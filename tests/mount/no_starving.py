@@ -157,6 +157,18 @@ def many(mount, count):
     check(workers <= 4 + 2 * count, f"expected at most 4 workers and two for each of {count} clients; saw {workers}")
 
 
+def come_and_go(mount):
+    """Threads that a crowd has made necessary are gone some seconds after it. (Who comes later, gets them again.)"""
+    most = 0
+    clients = [_lib.spawn_function(churn, mount.path(f"crowd{n}"), 60) for n in range(32)]
+    while any(client.poll() is None for client in clients):
+        most = max(most, threads(mount)["workers"])
+    for client in clients:
+        equal("one of a crowd", 0, client.wait(120))
+    wait_for(f"of {most} threads four are left", 30, lambda: threads(mount)["workers"] == 4)
+    return most
+
+
 def who_answers(mount, placement):
     """The option has an effect. On a busy machine the lone thread may lose its charge for a while."""
     done = 10_000
@@ -229,6 +241,8 @@ def test():
         who_answers(mount, placement)
         stopped(mount)
         busy(mount, placement)
+        if placement in ("spread", "alone"):
+            step(f"up to {come_and_go(mount)} threads, and four again")
         many(mount, 24)
         mount.check()
         if freezes:
