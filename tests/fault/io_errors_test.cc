@@ -411,7 +411,7 @@ TEST_F(IoErrorsTest, AFailedOpenTouchesNothing) {
                                                                              {&ops_->read_fails, "io: "},
                                                                              {&ops_->map_fails, "io: "}};
   for (const auto& [call, expected] : calls) {
-    call->left = 1;
+    call->left = call == &ops_->map_fails ? 2 : 1;  // a shorter map is tried as well
     EXPECT_THAT(failed_open(), HasSubstr(expected));
     EXPECT_EQ(ops_->open_files, 0);
     EXPECT_EQ(ops_->maps, 0);
@@ -429,7 +429,7 @@ TEST_F(IoErrorsTest, AStoreThatCannotBeMadeLeavesNothing) {
       &ops_->sync_all_fails, &ops_->sync_range_fails, &ops_->sync_parent_fails};
   for (std::size_t i = 0; i < calls.size(); ++i) {
     remake();
-    calls[i]->left = 1;
+    calls[i]->left = calls[i] == &ops_->map_fails ? 2 : 1;
     (void)failed_open();
     EXPECT_EQ(calls[i]->left, 0) << i;
     EXPECT_EQ(ops_->open_files, 0) << i;
