@@ -59,7 +59,8 @@ def test():
     file = os.path.join(volumes.dir, "pod.yaml")
     with open(file, "w", encoding="utf-8") as out:
         yaml.safe_dump_all(manifest(volumes), out)
-    podman("kube", "play", "--build=false", "--network", "none", file, seconds=180)  # a folder with the image's name is none of ours
+    os.chdir(volumes.dir)  # podman would build what lies in its folder by the name of an image
+    podman("kube", "play", "--network", "none", file, seconds=180)
     step("played")
     now = os.path.join(volumes.cache, "now")
     wait_for("the application has written", 60, lambda: volumes.answers() and os.path.exists(now))
