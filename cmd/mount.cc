@@ -12,6 +12,7 @@
 #include "cmd/daemonize.h"
 #include "cmd/descriptor_store.h"
 #include "cmd/logging.h"
+#include "cmd/mount_table.h"
 #include "cmd/os.h"
 #include "cmd/preflight.h"
 #include "cmd/serve.h"
@@ -253,7 +254,13 @@ fs::fuse::KeptMount take_kept_mount(const MountPlan& plan) {
   if (fits) return kept;
   std::fprintf(stderr, "lrufs: %s is mounted anew: the mount before cannot go on, since %s\n",
                plan.run.mount.mount_point.c_str(), describe(fits.error()).c_str());
-  fs::fuse::end_kept_mount(std::move(kept), plan.run.mount.mount_point);
+  // Where it is: perhaps somewhere else than before.
+  std::vector<std::string> places;
+  const auto table = read_mount_table();
+  for (const MountEntry& entry : table ? *table : MountTable()) {
+    if (entry.device == fs::fuse::device_of(kept)) places.push_back(entry.mount_point);
+  }
+  fs::fuse::end_kept_mount(kept, places);
   drop_descriptors();
   return {};
 }

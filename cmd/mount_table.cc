@@ -1,5 +1,7 @@
 #include "cmd/mount_table.h"
 
+#include <sys/sysmacros.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -51,7 +53,12 @@ std::optional<MountEntry> parse_line(std::string_view line) {
   if (!id || !parent) return std::nullopt;
   entry.id = *id;
   entry.parent_id = *parent;
-  next_field(line);
+  std::string_view device = next_field(line);
+  const std::size_t colon = std::min(device.find(':'), device.size());
+  const auto major = number(device.substr(0, colon));
+  const auto minor = number(device.substr(std::min(colon + 1, device.size())));
+  if (!major || !minor) return std::nullopt;
+  entry.device = makedev(*major, *minor);
   next_field(line);
   entry.mount_point = unescape(next_field(line));
   entry.options = unescape(next_field(line));

@@ -1,6 +1,8 @@
 // The kernel's table of mounts, /proc/self/mountinfo (proc_pid_mountinfo(5)), as values.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +14,7 @@ namespace lrufs::cmd {
 struct MountEntry {
   int id = 0;
   int parent_id = 0;
+  dev_t device = 0;
   std::string mount_point;  // absolute, escapes resolved, as are the others
   std::string options;      // of this mount, e.g. "rw,nosuid"
   std::string fs_type;      // "ext4", "fuse.lrufs"

@@ -5,9 +5,8 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
-#include <string>
-#include <utility>
 
 #include "fs/fuse/event.h"
 #include "fs/fuse/guard.h"
@@ -47,21 +46,28 @@ Status can_go_on(const KeptMount& kept, const MountOptions& options) {
   return {};
 }
 
-void end_kept_mount(KeptMount kept, const std::string& mount_point) {
-  // Where every version of it has them.
+std::optional<dev_t> device_of(const KeptMount& kept) {
   struct Start {
     std::uint32_t version;
     std::uint32_t unused;
     std::uint64_t device;
   } start{};
   static_assert(offsetof(Start, device) == offsetof(TakeoverMemory, mount));
-  const bool known = ::pread(kept.memory.get(), &start, sizeof start, 0) == sizeof start;
-  if (!known || !is_connected(kept.connection.get())) return;
-  const auto device = static_cast<dev_t>(start.device);
-  if (device_at(mount_point) != device) return;
-  abort_connection(device, mount_point);
-  if (const Status done = detach(mount_point, /*lazy=*/true); !done)
-    tell(Level::err, "unmount_failed", store::describe(done.error()));
+  if (!is_connected(kept.connection.get()) ||
+      ::pread(kept.memory.get(), &start, sizeof start, 0) != sizeof start)
+    return std::nullopt;
+  return static_cast<dev_t>(start.device);
+}
+
+void end_kept_mount(const KeptMount& kept, const std::vector<std::string>& places) {
+  const auto device = device_of(kept);
+  if (!device) return;
+  for (const std::string& place : places) {
+    if (device_at(place) != device) continue;
+    abort_connection(*device, place);
+    if (const Status done = detach(place, /*lazy=*/true); !done)
+      tell(Level::err, "unmount_failed", store::describe(done.error()));
+  }
 }
 
 }  // namespace lrufs::fs::fuse

@@ -5,6 +5,12 @@
 // Thread-safety: from one thread.
 #pragma once
 
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "fs/fuse/fd.h"
 #include "fs/fuse/mount_options.h"
 #include "fs/fuse/takeover_memory.h"
@@ -27,7 +33,10 @@ std::uint64_t identity_of(const MountOptions& options);
 // Can this version go on with it, as the mount of `options`? kInvalid says why not.
 store::Status can_go_on(const KeptMount& kept, const MountOptions& options);
 
-// Ends it: its connection, and its name. Programs on it get ENOTCONN.
-void end_kept_mount(KeptMount kept, const std::string& mount_point);
+// Of the mount, as any version has noted it; nullopt: the connection has ended, or it is not known.
+std::optional<dev_t> device_of(const KeptMount& kept);
+
+// Ends it: its connection, and its names, `places`. Programs on it get ENOTCONN.
+void end_kept_mount(const KeptMount& kept, const std::vector<std::string>& places);
 
 }  // namespace lrufs::fs::fuse

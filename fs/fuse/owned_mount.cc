@@ -94,11 +94,10 @@ Status OwnedMount::start_notices(const std::string& program) {
   return {};
 }
 
-bool OwnedMount::reap(const std::string& program) {
-  if (notices_ <= 0 || ::waitpid(notices_, nullptr, WNOHANG) != notices_) return false;
+void OwnedMount::reap(const std::string& program) {
+  if (notices_ <= 0 || ::waitpid(notices_, nullptr, WNOHANG) != notices_) return;
   notices_ = -1;
   if (is_connected()) (void)start_notices(program);
-  return true;
 }
 
 bool OwnedMount::has_its_name() const { return device_ && device_at(options_.mount_point) == device_; }

@@ -39,8 +39,8 @@ class OwnedMount {
   // Is it still what the name shows?
   [[nodiscard]] bool has_its_name() const;
 
-  // A child of ours has ended: was it the one that writes notifications? It is started again.
-  bool reap(const std::string& program);
+  // A child of ours has ended: if it was the one that writes notifications, it is started again.
+  void reap(const std::string& program);
   // Ends the connection, whoever is busy with it, if it still lives.
   void abort();
   // Takes the name away as well, and ends the processes beside it. Harmless a second time.

@@ -7,6 +7,7 @@ import sys; sys.dont_write_bytecode = True  # noqa: E702
 import errno
 import os
 import signal
+import struct
 import subprocess
 import _lib
 import _service
@@ -53,13 +54,13 @@ class Service:
         check(not os.path.ismount(self.dir), "expected SIGTERM to unmount")
 
 
-def goes_on():
-    service = Service("goes-on", "--sync", "1s")
+def goes_on(recency):
+    service = Service(f"goes-on-{recency}", "--sync", "1s", "--recency", recency)
     with _service.ended_with(service.start(), service.dir):
         if not _takeover.statistics(service)["supervised"]["takeover"]:
             _lib.skip("this kernel does not send requests again")
         device = os.stat(service.dir).st_dev
-        stop = os.path.join(_lib.WORK, "stop")
+        stop = os.path.join(_lib.WORK, f"stop-{recency}")
         log = os.path.join(_lib.WORK, "slow")
         client = _lib.spawn_function(_takeover.run_client, os.path.join(service.dir, "client"), 1, log, stop)
         for number in range(DEATHS):
@@ -102,6 +103,27 @@ def hold(path, holds, ended):
     _lib.fail("writing to a file of a mount that was ended: expected an error, saw success")
 
 
+def somewhere_else():
+    step("with another mount point: the old place is free again")
+    service = Service("before")
+    with _service.ended_with(service.start(), service.dir):
+        _lib.write_file(os.path.join(service.dir, "file"), b"content")
+        service.kill()
+        old, service.dir = service.dir, os.path.join(_lib.WORK, "after")
+        os.mkdir(service.dir)
+        with _service.ended_with(service.start(), service.dir):
+            equal("content", b"content", _lib.read_file(os.path.join(service.dir, "file")))
+            check(old not in _lib.mount_points(), f"expected nothing to be mounted at {old}")
+            step("by a version that has another layout of what it keeps")
+            service.kill()
+            os.pwrite(service.manager.kept["lrufs-memory"], struct.pack("<I", 99), 0)
+            service.start()
+            check("cannot take over" in service.words(), f"expected to be told why, saw {service.words()}")
+            equal("content", b"content", _lib.read_file(os.path.join(service.dir, "file")))
+            equal("mounts", 1, _lib.mount_points().count(service.dir))
+            service.stop()
+
+
 def mounted_anew():
     step("with other options: the mount of before is ended, and made anew")
     service = Service("anew")
@@ -131,14 +153,14 @@ def mounted_anew():
 
 
 def nobody_comes():
-    step("a manager that gives up: who waits is let go")
+    step("a manager that keeps all, and starts nothing: the guard lets go who waits")
     service = Service("nobody")
     with _service.ended_with(service.start(), service.dir):
         _lib.write_file(os.path.join(service.dir, "file"), b"content")
         service.kill()
         reader = _lib.spawn("stat", os.path.join(service.dir, "file"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        service.manager.drop()
         wait_for("who waits is let go", 60, lambda: reader.poll() is not None)
+        service.manager.drop()
     step("and the mount that is dead is replaced")
     with _service.ended_with(service.start(), service.dir):
         equal("content", b"content", _lib.read_file(os.path.join(service.dir, "file")))
@@ -149,8 +171,10 @@ def nobody_comes():
 def test():
     if _lib.PLAIN:
         _lib.skip("there is no daemon on a plain directory")
-    goes_on()
+    goes_on("10s")
+    goes_on("0")
     mounted_anew()
+    somewhere_else()
     nobody_comes()
 
 
